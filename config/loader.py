@@ -1,0 +1,240 @@
+"""The one loader: YAML files in this folder -> frozen `Settings`.
+
+`LAKEHOUSE_ENV` chooses the environment: a name (`local`, `aws`: a file in `environments/`) or a path to a YAML file.
+An unknown key, a missing key or a value of the wrong type is a `ConfigError` that names the key and the file.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+CONFIG_DIR = PROJECT_ROOT / "config"
+EVENT_SCHEMA_FILE = CONFIG_DIR / "event.schema.json"
+
+_STRICT = ConfigDict(extra="forbid")
+Rate = float
+
+
+class ConfigError(Exception):
+    """A configuration file is wrong; the message names the file and every key at fault."""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Kafka:
+    bootstrap_servers: str
+    security_protocol: str
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Aws:
+    """`endpoint_url` is null on AWS itself, where the SDK knows the endpoints."""
+
+    region: str
+    endpoint_url: str | None
+    bucket: str
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Spark:
+    master: str
+    driver_memory: str
+    shuffle_partitions: int
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Ports:
+    """TCP ports on `bind_host`, all different."""
+
+    kafka: int
+    kafka_controller: int
+    aws: int
+    postgres: int
+    airflow: int
+    supervisor: int
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Stack:
+    """The services that we run ourselves on one machine; null where somebody else runs them."""
+
+    bind_host: str
+    state_dir: str
+    ports: Ports
+
+    @property
+    def state_path(self) -> Path:
+        return (PROJECT_ROOT / self.state_dir).resolve()
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Environment:
+    name: str
+    kafka: Kafka
+    aws: Aws
+    spark: Spark
+    stack: Stack | None
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Tables:
+    """Table names inside the Glue database."""
+
+    raw_events: str
+    events: str
+    sessions: str
+    user_daily_activity: str
+    user_features: str
+    user_segments: str
+    segment_profiles: str
+    segment_transitions: str
+    model_runs: str
+    pipeline_runs: str
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Paths:
+    """S3 URIs (`s3://bucket/prefix`, no trailing slash) and table names."""
+
+    warehouse: str
+    truth: str
+    models: str
+    database: str
+    tables: Tables
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Topic:
+    name: str
+    partitions: int
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Source:
+    """Where the events of a DAG run come from."""
+
+    kind: Literal["generator", "replay", "external"]
+    replay_file: str | None
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Generator:
+    """Rates are shares (0..1) of the events of a date."""
+
+    seed: int
+    events_per_date: int
+    users: int
+    late_rate: Rate
+    duplicate_rate: Rate
+    malformed_rate: Rate
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Transform:
+    session_gap_minutes: int
+    allowed_lateness_days: int
+
+
+@dataclass(frozen=True, config=_STRICT)
+class NameRule:
+    """`when` maps a feature to `>z` or `<z`, z in standard deviations from the mean of all users."""
+
+    name: str
+    when: dict[str, str]
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Segmentation:
+    num_clusters: int | Literal["auto"]
+    candidate_clusters: tuple[int, ...]
+    seed: int
+    max_iterations: int
+    model_policy: Literal["as_of", "champion"]
+    log_features: tuple[str, ...]
+    share_features: tuple[str, ...]
+    names: tuple[NameRule, ...]
+    name_overrides: dict[int, str]
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Pipeline:
+    topic: Topic
+    source: Source
+    generator: Generator
+    transform: Transform
+    segmentation: Segmentation
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Settings:
+    environment: Environment
+    paths: Paths
+    pipeline: Pipeline
+
+
+T = TypeVar("T")
+
+
+def load(environment: str | None = None) -> Settings:
+    """Read the settings of `environment` (default: `LAKEHOUSE_ENV`, else `local`)."""
+    env = load_environment(environment)
+    paths = _parse(
+        Paths, _fill(_read(CONFIG_DIR / "s3_paths.yaml"), bucket=env.aws.bucket), CONFIG_DIR / "s3_paths.yaml"
+    )
+    pipeline_file = Path(os.environ.get("LAKEHOUSE_PIPELINE", CONFIG_DIR / "pipeline.yaml"))
+    return Settings(environment=env, paths=paths, pipeline=_parse(Pipeline, _read(pipeline_file), pipeline_file))
+
+
+def load_environment(environment: str | None = None) -> Environment:
+    """Read one environment file; ports fill the `{ports[...]}` of the local endpoints."""
+    file = environment_file(environment)
+    content = _read(file)
+    ports = (content.get("stack") or {}).get("ports") or {}
+    try:
+        filled = _fill(content, ports=ports)
+    except KeyError as error:
+        raise ConfigError(f"{file}: an endpoint uses the port {error}, which stack.ports does not name") from error
+    return _parse(Environment, filled, file)
+
+
+def environment_file(environment: str | None = None) -> Path:
+    """The YAML file of an environment given by name or by path."""
+    chosen = environment or os.environ.get("LAKEHOUSE_ENV") or "local"
+    file = Path(chosen) if chosen.endswith((".yaml", ".yml")) else CONFIG_DIR / "environments" / f"{chosen}.yaml"
+    if not file.exists():
+        known = ", ".join(sorted(f.stem for f in (CONFIG_DIR / "environments").glob("*.yaml")))
+        raise ConfigError(f"environment {chosen!r}: {file} does not exist; set LAKEHOUSE_ENV to one of: {known}")
+    return file
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(f"{file}: cannot be read: {error}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{file}: expected a mapping at the top")
+    return content
+
+
+def _fill(value: Any, **names: Any) -> Any:
+    """Replace `{name}` in every string of a parsed YAML tree."""
+    if isinstance(value, dict):
+        return {key: _fill(item, **names) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_fill(item, **names) for item in value]
+    return value.format(**names) if isinstance(value, str) else value
+
+
+def _parse(kind: type[T], content: dict[str, Any], file: Path) -> T:
+    try:
+        return TypeAdapter(kind).validate_python(content)
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors())
+        raise ConfigError(f"{file}: {faults}") from error

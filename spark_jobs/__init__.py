@@ -1,0 +1,1 @@
+"""Spark jobs, in the order in which the data flows."""
