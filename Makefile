@@ -1,0 +1,57 @@
+# `make help` lists everything. The first `make setup` downloads about 1.5 GB; later ones take a second.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+PYTHON ?= python3.11
+# Relative on purpose: the path of the project may contain spaces.
+VENV := .local/venv/bin
+STACK := $(VENV)/python -m infra.local.stack
+
+.PHONY: help setup up down status logs env clean check test bench run replay
+
+help: ## this list
+	@sed -nE 's/^([a-z]+):.*## (.*)/\1\t\2/p' Makefile | awk -F '\t' '{printf "make %-8s %s\n", $$1, $$2}'
+
+setup: ## install everything below .local/; changes nothing when it is up to date
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is missing: install it, or name it: make PYTHON=/path/to/python3.11 $@" >&2; exit 1; }
+	@$(PYTHON) -m infra.local.setup
+
+up: setup ## start Kafka, S3 + Glue, PostgreSQL and Airflow, and wait until they answer
+	@$(STACK) up
+
+down: ## stop them; their state stays
+	@$(STACK) down
+
+status: ## one line for each service
+	@$(STACK) status
+
+logs: ## follow the logs: all, or SERVICE=kafka
+	@$(STACK) logs $(SERVICE)
+
+env: ## print the variables for your own shell: eval "$(make -s env)"
+	@$(STACK) env
+
+clean: ## stop the services and delete their state
+	@$(STACK) clean
+
+check: setup ## lint, types and unit tests: under a minute
+	@$(VENV)/ruff check .
+	@$(VENV)/ruff format --check .
+	@$(VENV)/mypy
+	@$(VENV)/pytest -q tests/unit
+
+test: setup ## every test; those of tests/integration start a stack of their own
+	@$(VENV)/pytest tests
+
+bench: setup ## measure
+	@$(VENV)/python -m tests.benchmarks.run
+
+run: setup ## the whole pipeline for one date, on a running stack
+	@$(STACK) up
+	@$(VENV)/python -m infra.local.run_pipeline
+
+replay: setup ## publish a real dataset to Kafka: FILE=events.csv.gz
+	@test -n "$(FILE)" || { echo 'say which file: make replay FILE=events.csv.gz' >&2; exit 2; }
+	@$(VENV)/python -m infra.local.replay_file "$(FILE)"

@@ -1,0 +1,183 @@
+"""Installs everything below `.local/`: `python3.11 -m infra.local.setup`. Standard library only.
+
+Each step keeps a stamp, the hash of what it was made from, so that a second run does nothing. Versions and hashes
+stand in the lock files and in `ivy.xml`; indexes, proxies and certificates are those of the machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import time
+import venv
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from infra.local.java import JavaMissingError, find_java_home
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+TOOLS = ROOT / ".local"
+IVY_FILE = ROOT / "infra" / "local" / "ivy.xml"
+UV = TOOLS / "uv-venv" / "bin" / "uv"
+PYTHON = (3, 11)
+ATTEMPTS = 3
+
+
+class SetupError(Exception):
+    """Something is missing or a download failed; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """`result` is what must exist besides a stamp that matches `source`."""
+
+    name: str
+    source: Path
+    result: Path
+    run: Callable[[], None]
+
+    @property
+    def stamp(self) -> Path:
+        return TOOLS / "stamps" / self.name.replace(" ", "-")
+
+    @property
+    def digest(self) -> str:
+        """Of the source and of the place: the folders hold absolute paths and do not survive a move."""
+        return hashlib.sha256(self.source.read_bytes() + str(ROOT).encode()).hexdigest()
+
+    def is_done(self) -> bool:
+        return self.result.exists() and self.stamp.exists() and self.stamp.read_text() == self.digest
+
+
+def main() -> int:
+    try:
+        check_prerequisites()
+        for step in steps():
+            if not step.is_done():
+                run_step(step)
+    except (SetupError, JavaMissingError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def steps() -> tuple[Step, ...]:
+    python = Path("bin") / "python"
+    main_venv, ministack_venv, jars = TOOLS / "venv", TOOLS / "ministack-venv", TOOLS / "jars"
+    setup_lock, dev_lock = ROOT / "requirements-setup.lock", ROOT / "requirements-dev.lock"
+    ministack_lock = ROOT / "requirements-ministack.lock"
+    return (
+        Step("installer", setup_lock, UV, lambda: install_uv(setup_lock)),
+        Step("python packages", dev_lock, main_venv / python, lambda: install(main_venv, dev_lock)),
+        Step("s3 and glue", ministack_lock, ministack_venv / python, lambda: install(ministack_venv, ministack_lock)),
+        Step("jars", IVY_FILE, jars / "kafka", lambda: fetch_jars(main_venv)),
+    )
+
+
+def run_step(step: Step) -> None:
+    print(f"setup: {step.name:<16}", end=" ", flush=True)
+    start = time.monotonic()
+    step.stamp.unlink(missing_ok=True)
+    step.run()
+    step.stamp.parent.mkdir(parents=True, exist_ok=True)
+    step.stamp.write_text(step.digest)
+    print(f"{time.monotonic() - start:6.1f} s", flush=True)
+
+
+def check_prerequisites() -> None:
+    found = sys.version_info[:2]
+    if found != PYTHON:
+        raise SetupError(
+            f"Python 3.11 is needed, this is {found[0]}.{found[1]} ({sys.executable}): "
+            "install python3.11 or name it: make PYTHON=/path/to/python3.11 setup"
+        )
+    if importlib.util.find_spec("ensurepip") is None:
+        raise SetupError("Python's ensurepip is missing: install it (Debian/Ubuntu: apt install python3.11-venv)")
+    find_java_home()
+    if os.geteuid() == 0 and shutil.which("setpriv") is None:
+        raise SetupError("setpriv is missing, without which root cannot start PostgreSQL: install util-linux")
+    TOOLS.mkdir(exist_ok=True)
+    if not os.access(TOOLS, os.W_OK):
+        raise SetupError(f"{TOOLS} belongs to another user: give it to yourself or delete it")
+
+
+def install_uv(lock: Path) -> None:
+    """The one thing that pip installs: uv is some ten times faster for the rest."""
+    folder = UV.parent.parent
+    venv.create(folder, with_pip=True, clear=True)
+    pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    run([*pip, "--require-hashes", "-r", str(lock)], os.environ)
+
+
+def install(folder: Path, lock: Path) -> None:
+    """Make the environment hold exactly what the lock file lists, and see the project's packages."""
+    python = folder / "bin" / "python"
+    if not _runs(python):
+        venv.create(folder, with_pip=False, clear=True)
+    run([str(UV), "pip", "sync", "--quiet", "--require-hashes", "--python", str(python), str(lock)], _uv_environment())
+    site_packages = folder / "lib" / f"python{PYTHON[0]}.{PYTHON[1]}" / "site-packages"
+    (site_packages / "lakehouse.pth").write_text(f"{ROOT}\n")
+
+
+def fetch_jars(main_venv: Path) -> None:
+    """With the Ivy that PySpark carries. Its cache stays, so that a change of one version fetches one jar."""
+    ivy = next((main_venv / "lib").glob("python*/site-packages/pyspark/jars/ivy-*.jar"))
+    settings = ["-settings", os.environ["IVY_SETTINGS"]] if os.environ.get("IVY_SETTINGS") else []
+    java = [str(find_java_home() / "bin" / "java"), *proxy_properties(os.environ.get("HTTPS_PROXY", ""))]
+    command = [*java, "-cp", str(ivy), "org.apache.ivy.Main", *settings, "-ivy", str(IVY_FILE)]
+    command += ["-cache", str(TOOLS / "ivy-cache"), "-confs", "spark", "kafka", "-types", "jar", "bundle"]
+    # Relative to the working folder: a bracket in the project's path would be read as part of the pattern.
+    command += ["-sync", "-retrieve", "jars/[conf]/[artifact]-[revision](-[classifier]).[ext]"]
+    run(command, os.environ, attempts=ATTEMPTS)
+
+
+def proxy_properties(proxy: str) -> list[str]:
+    """Java does not read HTTPS_PROXY."""
+    address = urlsplit(proxy)
+    if not address.hostname:
+        return []
+    return [f"-Dhttps.proxyHost={address.hostname}", f"-Dhttps.proxyPort={address.port or 443}"]
+
+
+def run(command: Sequence[str], environment: Mapping[str, str], attempts: int = 1) -> None:
+    """Run quietly; the end of the output is part of the error. Downloads deserve a second attempt."""
+    for left in reversed(range(attempts)):
+        done = subprocess.run(
+            command,
+            env=dict(environment),
+            cwd=TOOLS,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        if done.returncode == 0:
+            return
+        if left == 0:
+            output = "\n".join(done.stdout.splitlines()[-25:])
+            raise SetupError(f"failed\n{output}\nfailed: {' '.join(command[:6])} ...")
+
+
+def _uv_environment() -> dict[str, str]:
+    """uv has names of its own for what pip may have been told about the machine's index and certificates."""
+    told = {"UV_DEFAULT_INDEX": os.environ.get("PIP_INDEX_URL"), "SSL_CERT_FILE": os.environ.get("PIP_CERT")}
+    return {**{name: value for name, value in told.items() if value}, **os.environ}
+
+
+def _runs(python: Path) -> bool:
+    """False as well for an environment whose Python has been removed or upgraded away."""
+    probe = "import sys; sys.exit(sys.version_info[:2] != (3, 11))"
+    try:
+        return subprocess.run([str(python), "-c", probe], check=False, capture_output=True).returncode == 0
+    except OSError:
+        return False
+
+
+if __name__ == "__main__":
+    sys.exit(main())
