@@ -1,1 +1,1 @@
-"""Events into Kafka."""
+"""Fills the topic: made-up events (`event_producer`) or a real dataset (`dataset_replay`)."""
