@@ -1,0 +1,218 @@
+"""The edge between jobs and storage: one Spark session, and the Iceberg tables by name.
+
+A job reads and writes through `Lakehouse`; it never sees a bucket, an endpoint or a catalog.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import time
+import uuid
+from dataclasses import asdict
+from types import TracebackType
+from typing import Any
+
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from config import Settings
+from spark_jobs.tables import TABLES, Table
+
+CATALOG = "lakehouse"
+INPUT_CATALOG = "lakehouse_input"
+_TABLE_PROPERTIES = {
+    "format-version": "2",
+    "write.parquet.compression-codec": "zstd",
+    "write.distribution-mode": "none",
+    "write.spark.fanout.enabled": "true",
+    "write.metadata.delete-after-commit.enabled": "true",
+    "write.metadata.previous-versions-max": "100",
+    "commit.retry.num-retries": "10",
+}
+
+
+def open_session(app_name: str, settings: Settings, warehouses: dict[str, str | None]) -> SparkSession:
+    """Session with one Iceberg catalog for each of `warehouses`: a folder, or Glue's where the folder is None.
+
+    Everything that needs a new JVM (jars, memory) comes from spark-submit or SPARK_CONF_DIR; the rest stands here.
+    """
+    aws = settings.environment.aws
+    conf = {
+        "spark.sql.extensions": "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions",
+        "spark.sql.session.timeZone": "UTC",
+        "spark.sql.shuffle.partitions": str(settings.environment.spark.shuffle_partitions),
+        "spark.hadoop.fs.s3.impl": "org.apache.hadoop.fs.s3a.S3AFileSystem",
+        "spark.hadoop.fs.s3a.endpoint.region": aws.region,
+    }
+    if aws.endpoint_url:
+        conf |= {"spark.hadoop.fs.s3a.endpoint": aws.endpoint_url, "spark.hadoop.fs.s3a.path.style.access": "true"}
+    for name, folder in warehouses.items():
+        options = _folder_catalog(folder) if folder else _glue_catalog(settings)
+        conf[f"spark.sql.catalog.{name}"] = "org.apache.iceberg.spark.SparkCatalog"
+        conf |= {f"spark.sql.catalog.{name}.{key}": value for key, value in options.items()}
+    builder = SparkSession.builder.appName(app_name)
+    for key, value in conf.items():
+        builder = builder.config(key, value)
+    return builder.getOrCreate()
+
+
+def _folder_catalog(folder: str) -> dict[str, str]:
+    return {"type": "hadoop", "warehouse": folder, "cache-enabled": "false"}
+
+
+def _glue_catalog(settings: Settings) -> dict[str, str]:
+    aws = settings.environment.aws
+    options = {
+        "type": "glue",
+        "warehouse": settings.paths.warehouse,
+        "io-impl": "org.apache.iceberg.aws.s3.S3FileIO",
+        "client.region": aws.region,
+        "cache-enabled": "false",
+    }
+    if aws.endpoint_url:
+        options |= {"s3.endpoint": aws.endpoint_url, "s3.path-style-access": "true", "glue.endpoint": aws.endpoint_url}
+    return options
+
+
+class Lakehouse:
+    """The tables of one database. `with Lakehouse(...)` stops the session at the end.
+
+    Tables live in the Glue catalog; with `output_path` in a folder instead, and those of `inputs` with `input_path`.
+    """
+
+    def __init__(
+        self,
+        app_name: str,
+        settings: Settings,
+        *,
+        output_path: str | None = None,
+        input_path: str | None = None,
+        inputs: tuple[Table, ...] = (),
+    ) -> None:
+        self.started = time.monotonic()
+        self.settings = settings
+        self._inputs = inputs if input_path else ()
+        self.models_path = f"{output_path}/models" if output_path else settings.paths.models
+        warehouses = {CATALOG: output_path} | ({INPUT_CATALOG: input_path} if input_path else {})
+        self.spark = open_session(app_name, settings, warehouses)
+
+    def __enter__(self) -> Lakehouse:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.spark.stop()
+
+    def identifier(self, table: Table) -> str:
+        """Catalog, database and name, for SQL."""
+        catalog = INPUT_CATALOG if table in self._inputs else CATALOG
+        return f"{catalog}.{self.settings.paths.database}.{asdict(self.settings.paths.tables)[table.name]}"
+
+    def create_tables(self) -> None:
+        """Create what is missing, with every comment; leaves existing tables as they are."""
+        self.spark.sql(f"CREATE NAMESPACE IF NOT EXISTS {CATALOG}.{self.settings.paths.database}")
+        for table in TABLES:
+            if table not in self._inputs and not self.exists(table):
+                columns = ", ".join(f"`{c.name}` {c.type} COMMENT '{_quote(c.comment)}'" for c in table.columns)
+                partition = f"PARTITIONED BY (`{table.partition}`)" if table.partition else ""
+                properties = ", ".join(f"'{key}'='{value}'" for key, value in _TABLE_PROPERTIES.items())
+                self.spark.sql(
+                    f"CREATE TABLE IF NOT EXISTS {self.identifier(table)} ({columns}) USING iceberg {partition} "
+                    f"COMMENT '{_quote(table.comment)}' TBLPROPERTIES ({properties})"
+                )
+
+    def exists(self, table: Table) -> bool:
+        return self.spark.catalog.tableExists(self.identifier(table))
+
+    def read(self, table: Table) -> DataFrame:
+        """Every row; the caller bounds the partition column on both sides."""
+        return self.spark.read.table(self.identifier(table)).select(*table.column_names)
+
+    def read_dates(self, table: Table, first: dt.date, last: dt.date) -> DataFrame:
+        """The partitions from `first` to `last`, both included."""
+        return self.read(table).where(F.col(table.partition_column).between(F.lit(first), F.lit(last)))
+
+    def partition_dates(self, table: Table) -> list[dt.date]:
+        """The dates that have rows, ascending; reads metadata only."""
+        rows = self.spark.sql(
+            f"SELECT partition.{table.partition_column} AS day FROM {self.identifier(table)}.partitions"
+        )
+        return sorted(row.day for row in rows.collect())
+
+    def replace_dates(
+        self, table: Table, frame: DataFrame, dates: list[dt.date], summary: dict[str, str] | None = None
+    ) -> None:
+        """Replace the partitions of `dates` by `frame` in one commit; a date without rows becomes empty.
+
+        Every row of `frame` must lie in `dates`.
+        """
+        self.replace_where(table, frame, F.col(table.partition_column).isin([F.lit(day) for day in dates]), summary)
+
+    def replace_where(
+        self, table: Table, frame: DataFrame, condition: Column, summary: dict[str, str] | None = None
+    ) -> None:
+        """Replace the rows that meet `condition` by `frame` in one commit; `summary` goes into the snapshot."""
+        writer = frame.select(*table.column_names).writeTo(self.identifier(table))
+        for key, value in (summary or {}).items():
+            writer = writer.option(f"snapshot-property.{key}", value)
+        writer.overwrite(condition)
+
+    def append_if_unchanged(self, table: Table, frame: DataFrame, base: int | None, summary: dict[str, str]) -> int:
+        """Append `frame` on top of snapshot `base`, or fail where somebody else has committed since.
+
+        The rows go to a branch of `base`; fast-forwarding main to it is the compare-and-swap. Returns the number of
+        rows. Raises `ConcurrentCommitError` and leaves the table as it was when main has moved.
+        """
+        branch = f"append_{uuid.uuid4().hex}"
+        name = self.identifier(table)
+        as_of = f"AS OF VERSION {base}" if base is not None else ""
+        self.spark.sql(f"ALTER TABLE {name} CREATE BRANCH `{branch}` {as_of}")
+        try:
+            writer = frame.select(*table.column_names).writeTo(f"{name}.branch_{branch}")
+            for key, value in summary.items():
+                writer = writer.option(f"snapshot-property.{key}", value)
+            writer.append()
+            try:
+                catalog, _, path = name.partition(".")
+                self.spark.sql(f"CALL {catalog}.system.fast_forward('{path}', 'main', '{branch}')")
+            except Exception as error:
+                if "ancestor" not in str(error):
+                    raise
+                raise ConcurrentCommitError(f"{name} has changed since snapshot {base}") from error
+            appended = self.head(table, branch)
+            return int(appended["summary"].get("added-records", 0)) if appended else 0
+        finally:
+            self.spark.sql(f"ALTER TABLE {name} DROP BRANCH IF EXISTS `{branch}`")
+
+    def head(self, table: Table, branch: str = "main") -> dict[str, Any] | None:
+        """The newest snapshot of `branch` (`snapshot_id`, `summary`), or None for an empty table."""
+        rows = self.spark.sql(
+            f"SELECT s.snapshot_id, s.summary FROM {self.identifier(table)}.snapshots s "
+            f"JOIN {self.identifier(table)}.refs r ON r.snapshot_id = s.snapshot_id WHERE r.name = '{branch}'"
+        ).collect()
+        return rows[0].asDict() if rows else None
+
+    def newest_summary(self, table: Table, key: str) -> str | None:
+        """`key` of the newest snapshot of main's history whose summary has it."""
+        name = self.identifier(table)
+        rows = self.spark.sql(
+            f"SELECT s.summary['{key}'] AS value FROM {name}.history h JOIN {name}.snapshots s "
+            f"ON s.snapshot_id = h.snapshot_id WHERE h.is_current_ancestor AND s.summary['{key}'] IS NOT NULL "
+            "ORDER BY h.made_current_at DESC, s.committed_at DESC LIMIT 1"
+        ).collect()
+        return str(rows[0].value) if rows else None
+
+    def job_summary(self, **values: Any) -> dict[str, str]:
+        """What a job leaves in a snapshot: its wall seconds so far and `values` as JSON."""
+        seconds = round(time.monotonic() - self.started, 1)
+        return {"job-seconds": str(seconds)} | {
+            key.replace("_", "-"): json.dumps(value, default=str) for key, value in values.items()
+        }
+
+
+class ConcurrentCommitError(Exception):
+    """Somebody else committed to the table first; read again and retry."""
+
+
+def _quote(text: str) -> str:
+    return text.replace("'", "\\'")

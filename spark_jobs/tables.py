@@ -1,0 +1,292 @@
+"""The lakehouse's tables: grain, columns, partition. One definition serves CREATE TABLE, DESCRIBE and every job."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from spark_jobs.event_schema import EVENT_DDL, FIELDS
+
+WINDOWS_DAYS = (1, 7, 30)
+LONGEST_WINDOW_DAYS = max(WINDOWS_DAYS)
+
+
+@dataclass(frozen=True)
+class Column:
+    """`type` is Spark SQL's; `comment` is what DESCRIBE shows."""
+
+    name: str
+    type: str
+    comment: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """One Iceberg table; `name` is its key in config/s3_paths.yaml, `partition` an identity partition or None."""
+
+    name: str
+    comment: str
+    partition: str | None
+    columns: tuple[Column, ...]
+
+    @property
+    def column_names(self) -> list[str]:
+        return [column.name for column in self.columns]
+
+    @property
+    def partition_column(self) -> str:
+        """Raises ValueError for a table without partitions."""
+        if self.partition is None:
+            raise ValueError(f"{self.name} is not partitioned")
+        return self.partition
+
+    @property
+    def ddl(self) -> str:
+        """The schema as Spark reads it."""
+        return ", ".join(f"`{column.name}` {column.type}" for column in self.columns)
+
+
+def _columns(*rows: tuple[str, str, str]) -> tuple[Column, ...]:
+    return tuple(Column(*row) for row in rows)
+
+
+RAW_EVENTS = Table(
+    "raw_events",
+    "one row per Kafka record, valid or not; each snapshot carries the Kafka offsets at which it ends",
+    "event_date",
+    _columns(
+        ("topic", "STRING", "Kafka topic"),
+        ("partition", "INT", "Kafka partition"),
+        ("offset", "BIGINT", "Kafka offset"),
+        ("timestamp", "TIMESTAMP", "Kafka timestamp of the record"),
+        ("key", "STRING", "Kafka key: the user_id"),
+        ("payload", "BINARY", "the value, byte for byte"),
+        ("error_type", "STRING", "null when valid, else the first check that failed: the record is quarantined"),
+        ("error_detail", "STRING", "which field or value failed"),
+        ("ingested_at", "TIMESTAMP", "when the landing run read the record"),
+        ("event", EVENT_DDL, "the payload in typed columns; null when quarantined"),
+        ("event_date", "DATE", "UTC date of the event; of the Kafka timestamp when the payload has no believable time"),
+    ),
+)
+
+EVENTS = Table(
+    "events",
+    "one row per valid event: of the records with one event_id, the one with the lowest Kafka partition and offset",
+    "event_date",
+    _columns(
+        *((field.name, field.spark_type, field.comment) for field in FIELDS),
+        ("session_start", "TIMESTAMP", "time of the first event of the derived session"),
+        ("session_key", "STRING", "derived session: user_id, a hyphen, its first event in epoch milliseconds"),
+        ("milliseconds_since_previous", "BIGINT", "since the event before in the session, null for its first"),
+        ("event_date", "DATE", "UTC date of event_time"),
+    ),
+)
+
+SESSIONS = Table(
+    "sessions",
+    "one row per session: events of a user without a silence of session_gap_minutes, also past midnight",
+    "session_date",
+    _columns(
+        ("session_key", "STRING", "user_id, a hyphen, the first event in epoch milliseconds"),
+        ("user_id", "STRING", "visitor"),
+        ("session_start", "TIMESTAMP", "time of the first event"),
+        ("session_end", "TIMESTAMP", "time of the last event"),
+        ("duration_seconds", "DOUBLE", "session_end - session_start"),
+        ("events", "BIGINT", "events of every type"),
+        ("page_views", "BIGINT", "events of type page_view"),
+        ("searches", "BIGINT", "events of type search"),
+        ("clicks", "BIGINT", "events of type click"),
+        ("views", "BIGINT", "events of type view: a product was looked at"),
+        ("carts", "BIGINT", "events of type cart"),
+        ("removals", "BIGINT", "events of type remove_from_cart"),
+        ("checkouts", "BIGINT", "events of type checkout"),
+        ("purchases", "BIGINT", "events of type purchase"),
+        ("revenue", "DECIMAL(38,4)", "sum of price x quantity of the purchases"),
+        ("products_viewed", "BIGINT", "distinct products looked at"),
+        ("device_type", "STRING", "device of the first event that names one"),
+        ("session_date", "DATE", "UTC date of session_start"),
+    ),
+)
+
+# Sums over one date of one user. All are additive over dates, so that a window of any length is a sum of rows.
+DAILY_SUMS = _columns(
+    ("events", "BIGINT", "events of every type"),
+    ("sessions", "BIGINT", "sessions that began on the date"),
+    ("session_milliseconds", "BIGINT", "time since the event before in the session, summed over the events"),
+    ("page_views", "BIGINT", "events of type page_view"),
+    ("searches", "BIGINT", "events of type search"),
+    ("clicks", "BIGINT", "events of type click"),
+    ("views", "BIGINT", "events of type view"),
+    ("products_viewed", "BIGINT", "distinct products looked at in a session, summed over sessions"),
+    ("carts", "BIGINT", "events of type cart"),
+    ("removals", "BIGINT", "events of type remove_from_cart"),
+    ("checkouts", "BIGINT", "events of type checkout"),
+    ("purchases", "BIGINT", "events of type purchase"),
+    ("revenue", "DECIMAL(38,4)", "sum of price x quantity of the purchases"),
+    ("cart_sessions", "BIGINT", "sessions with a cart event on the date"),
+    ("abandoned_cart_sessions", "BIGINT", "sessions with a cart event and no purchase on the date"),
+    ("night_events", "BIGINT", "events from 00:00 to 05:59 UTC"),
+    ("morning_events", "BIGINT", "events from 06:00 to 11:59 UTC"),
+    ("afternoon_events", "BIGINT", "events from 12:00 to 17:59 UTC"),
+    ("evening_events", "BIGINT", "events from 18:00 to 23:59 UTC"),
+    ("mobile_events", "BIGINT", "events from a mobile device"),
+)
+
+USER_DAILY_ACTIVITY = Table(
+    "user_daily_activity",
+    "one row per user active on a date: the additive sums from which the windows of user_features are made",
+    "event_date",
+    (
+        *_columns(("user_id", "STRING", "visitor")),
+        *DAILY_SUMS,
+        *_columns(
+            ("last_event_time", "TIMESTAMP", "last event of the date"),
+            ("last_purchase_time", "TIMESTAMP", "last purchase of the date, null without one"),
+            ("event_date", "DATE", "UTC date"),
+        ),
+    ),
+)
+
+WINDOWED_SUMS = (
+    "events", "sessions", "page_views", "searches", "clicks", "views", "products_viewed",
+    "carts", "removals", "checkouts", "purchases", "revenue",
+)  # fmt: skip
+_SUM_COMMENTS = {column.name: column.comment for column in DAILY_SUMS}
+
+USER_FEATURES = Table(
+    "user_features",
+    "one row per user with an event in the 30 days that end with the snapshot date; no feature sees a later date",
+    "snapshot_date",
+    (
+        *_columns(
+            ("user_id", "STRING", "visitor"),
+            ("days_since_last_event", "DOUBLE", "recency: from the last event to the end of the snapshot date, days"),
+            (
+                "days_since_last_purchase",
+                "DOUBLE",
+                "from the last purchase within 30 days to the end, null without one",
+            ),
+            ("active_days_count_30d", "BIGINT", "dates with an event"),
+        ),
+        *(
+            Column(
+                f"{name}_sum_{days}d",
+                "DOUBLE" if name == "revenue" else "BIGINT",
+                f"{_SUM_COMMENTS[name]}; {days} days",
+            )
+            for days in WINDOWS_DAYS
+            for name in WINDOWED_SUMS
+        ),
+        *_columns(
+            ("session_minutes_mean_30d", "DOUBLE", "mean length of a session, minutes"),
+            ("events_per_session_mean_30d", "DOUBLE", "mean events of a session"),
+            ("order_value_mean_30d", "DOUBLE", "revenue of a purchase, 0 without one"),
+            ("search_rate_30d", "DOUBLE", "searches per event"),
+            ("cart_rate_30d", "DOUBLE", "carts per product view, at most 1"),
+            ("checkout_rate_30d", "DOUBLE", "checkouts per session, at most 1"),
+            ("purchase_rate_30d", "DOUBLE", "conversion: purchases per session, at most 1"),
+            ("removal_rate_30d", "DOUBLE", "removals per cart, at most 1"),
+            ("cart_abandonment_rate_30d", "DOUBLE", "sessions with a cart and no purchase per session with a cart"),
+            ("night_share_30d", "DOUBLE", "share of the events from 00:00 to 05:59 UTC"),
+            ("morning_share_30d", "DOUBLE", "share of the events from 06:00 to 11:59 UTC"),
+            ("afternoon_share_30d", "DOUBLE", "share of the events from 12:00 to 17:59 UTC"),
+            ("evening_share_30d", "DOUBLE", "share of the events from 18:00 to 23:59 UTC"),
+            ("weekend_share_30d", "DOUBLE", "share of the events on Saturday and Sunday"),
+            ("mobile_share_30d", "DOUBLE", "share of the events from a mobile device"),
+            ("snapshot_date", "DATE", "the last date that the features see"),
+        ),
+    ),
+)
+
+USER_SEGMENTS = Table(
+    "user_segments",
+    "one row per user of user_features on the snapshot date",
+    "snapshot_date",
+    _columns(
+        ("user_id", "STRING", "visitor"),
+        ("segment_id", "INT", "segment, from 1; keeps its meaning as long as its model is champion"),
+        ("segment_name", "STRING", "name of the segment"),
+        ("distance_to_centroid", "DOUBLE", "Euclidean, in standardised features"),
+        ("previous_segment_id", "INT", "segment on the date before, null for a user who had none"),
+        ("segment_since", "DATE", "first of the consecutive snapshot dates in this segment"),
+        ("model_id", "STRING", "model_runs.model_id that scored the user"),
+        ("snapshot_date", "DATE", "the scored date"),
+    ),
+)
+
+SEGMENT_PROFILES = Table(
+    "segment_profiles",
+    "one row per segment on the snapshot date",
+    "snapshot_date",
+    _columns(
+        ("segment_id", "INT", "segment"),
+        ("segment_name", "STRING", "name of the segment"),
+        ("users", "BIGINT", "users in the segment"),
+        ("users_share", "DOUBLE", "share of all users"),
+        ("centroid", "MAP<STRING, DOUBLE>", "mean of every feature, in its own unit"),
+        ("distinctive_features", "ARRAY<STRUCT<feature: STRING, standard_deviations: DOUBLE>>",
+         "the three features that differ most from all users, in standard deviations"),
+        ("model_id", "STRING", "model_runs.model_id"),
+        ("snapshot_date", "DATE", "the scored date"),
+    ),
+)  # fmt: skip
+
+SEGMENT_TRANSITIONS = Table(
+    "segment_transitions",
+    "one row per from-segment x to-segment that at least one user took from the date before to the snapshot date",
+    "snapshot_date",
+    _columns(
+        ("from_segment_id", "INT", "segment on the date before, null: was not a user"),
+        ("to_segment_id", "INT", "segment on the snapshot date, null: is no user any more"),
+        ("users", "BIGINT", "users who took it"),
+        ("snapshot_date", "DATE", "the later date"),
+    ),
+)
+
+MODEL_RUNS = Table(
+    "model_runs",
+    "one row per trained model",
+    None,
+    _columns(
+        ("model_id", "STRING", "model: training date, k and a hash of features and parameters"),
+        ("trained_on", "DATE", "snapshot date of the training features"),
+        ("data_from", "DATE", "first date that the features see"),
+        ("users", "BIGINT", "users trained on"),
+        ("k", "INT", "clusters"),
+        ("k_scores", "ARRAY<STRUCT<k: INT, silhouette: DOUBLE, inertia: DOUBLE, smallest_share: DOUBLE>>",
+         "score of every k tried"),
+        ("k_reason", "STRING", "why this k"),
+        ("features", "ARRAY<STRING>", "columns of user_features that the model reads"),
+        ("segments", "ARRAY<STRUCT<cluster: INT, segment_id: INT, segment_name: STRING>>",
+         "which segment each cluster of K-Means is"),
+        ("artifact", "STRING", "URI of the saved PipelineModel"),
+        ("is_champion", "BOOLEAN", "scores the snapshots from trained_on until the next champion"),
+    ),
+)  # fmt: skip
+
+PIPELINE_RUNS = Table(
+    "pipeline_runs",
+    "one row per date: the counts of its newest run; produced = landed = clean + quarantined + duplicates",
+    "event_date",
+    _columns(
+        ("run_id", "STRING", "Airflow's run"),
+        ("produced", "BIGINT", "records that the source says it published for the date, null when it says nothing"),
+        ("landed", "BIGINT", "rows of raw_events"),
+        ("quarantined", "BIGINT", "rows of raw_events with an error_type"),
+        ("duplicates", "BIGINT", "valid rows of raw_events that are no row of events"),
+        ("clean", "BIGINT", "rows of events"),
+        ("sessions", "BIGINT", "rows of sessions"),
+        ("users", "BIGINT", "users active on the date"),
+        ("segmented_users", "BIGINT", "rows of user_segments"),
+        ("too_late", "BIGINT", "records that this run landed for dates older than allowed_lateness_days"),
+        ("start_offsets", "STRING", "JSON: partition -> first offset that the run landed"),
+        ("end_offsets", "STRING", "JSON: partition -> offset after the last one that the run landed"),
+        ("job_seconds", "MAP<STRING, DOUBLE>", "wall seconds of each Spark job of the run"),
+        ("recorded_at", "TIMESTAMP", "when the row was written"),
+        ("event_date", "DATE", "UTC date that the run processed"),
+    ),
+)
+
+TABLES = (
+    RAW_EVENTS, EVENTS, SESSIONS, USER_DAILY_ACTIVITY, USER_FEATURES,
+    USER_SEGMENTS, SEGMENT_PROFILES, SEGMENT_TRANSITIONS, MODEL_RUNS, PIPELINE_RUNS,
+)  # fmt: skip
