@@ -59,7 +59,7 @@ def _with_heartbeat(layout: Layout, name: str, component: str, arguments: tuple[
     return Service(
         name=name,
         command=(AIRFLOW, *arguments),
-        depends_on=("postgres", "airflow-api-server"),
+        depends_on=("postgres",),
         is_ready=_beats_since(layout, component),
         stop_seconds=60,
     )

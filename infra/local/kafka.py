@@ -47,6 +47,8 @@ def server_properties(layout: Layout) -> str:
         "log.dirs": str(_log_dir(layout)),
         "auto.create.topics.enable": "false",
         "group.initial.rebalance.delay.ms": "0",
+        "broker.session.timeout.ms": "5000",  # a restarted broker waits until its former self is given up
+        "broker.heartbeat.interval.ms": "1000",
         "offsets.topic.num.partitions": "3",
         "offsets.topic.replication.factor": "1",
         "transaction.state.log.num.partitions": "3",

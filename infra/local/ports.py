@@ -42,10 +42,9 @@ def _is_taken(host: str, port: int) -> bool:
 def owner_of(port: int) -> str | None:
     """`name (pid 123)` of the process that listens; None where the system does not say."""
     try:
-        connections = psutil.net_connections(kind="tcp")
-        for connection in connections:
-            is_listening = connection.status == psutil.CONN_LISTEN and connection.laddr
-            if is_listening and connection.laddr.port == port and connection.pid:
+        for connection in psutil.net_connections(kind="tcp"):
+            is_listening = connection.status == psutil.CONN_LISTEN and connection.pid
+            if is_listening and connection.laddr and connection.laddr.port == port:
                 return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
     except (psutil.AccessDenied, psutil.NoSuchProcess):
         return None

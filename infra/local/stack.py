@@ -154,7 +154,8 @@ def env(layout: Layout) -> None:
 def tail(file: Path, lines: int = 30) -> str:
     if not file.exists():
         return f"{file} does not exist"
-    return "\n".join([f"--- {file}", *file.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]])
+    last = file.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]
+    return "\n".join([f"--- {file}", *(line[:240] for line in last)])
 
 
 @contextmanager

@@ -63,6 +63,9 @@ class Supervisor:
         """Of the services that have a process at this moment."""
         return {str(process["name"]): int(process["pid"]) for process in self._processes() if process["pid"]}
 
+    def pid(self) -> int:
+        return int(self._rpc().getPID())
+
     def start_service(self, name: str) -> None:
         self._rpc().startProcess(name, False)
 
@@ -130,16 +133,46 @@ def log_file(layout: Layout, service: str) -> Path:
     return layout.logs / f"{service}.log"
 
 
+def record_process(state: Path, service: str) -> None:
+    """Remember the calling process as the one of a service; `exec` changes neither its id nor its birth."""
+    folder = state / "pids"
+    folder.mkdir(exist_ok=True)
+    (folder / service).write_text(f"{os.getpid()} {psutil.Process().create_time()}", encoding="utf-8")
+
+
 def leftovers(state: Path) -> list[psutil.Process]:
-    """Processes of the stack of this state folder, whoever their parent is by now."""
-    found = []
-    for process in psutil.process_iter():
+    """Processes of the stack of this state folder, whoever their parent is by now.
+
+    They are known by the marker in their environment, or, because a process that sets its title overwrites what the
+    system shows of its environment, by the process group that the supervisor gave to their service.
+    """
+    groups = _recorded_groups(state)
+    own = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
+    return [process for process in psutil.process_iter() if process.pid not in own and _belongs(process, state, groups)]
+
+
+def _belongs(process: psutil.Process, state: Path, groups: set[int]) -> bool:
+    try:
+        if process.environ().get(MARKER) == str(state):
+            return True
+        folder = Path(process.cwd()) if os.getpgid(process.pid) in groups else None
+    except (psutil.Error, OSError):
+        return False
+    return folder is not None and (folder == PROJECT_ROOT or folder.is_relative_to(state))
+
+
+def _recorded_groups(state: Path) -> set[int]:
+    """Group ids of the recorded processes, without those whose id has gone to somebody else since."""
+    groups = set()
+    for file in (state / "pids").glob("*"):
+        pid, _, birth = file.read_text(encoding="utf-8").partition(" ")
         try:
-            if process.environ().get(MARKER) == str(state):
-                found.append(process)
-        except (psutil.Error, OSError):
-            continue
-    return found
+            is_reused = psutil.Process(int(pid)).create_time() != float(birth)
+        except psutil.NoSuchProcess:
+            is_reused = False
+        if not is_reused:
+            groups.add(int(pid))
+    return groups
 
 
 def end_leftovers(state: Path, patience_seconds: float = 15) -> int:
