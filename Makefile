@@ -21,20 +21,23 @@ setup: ## install everything below .local/; changes nothing when it is up to dat
 up: setup ## start Kafka, S3 + Glue, PostgreSQL and Airflow, and wait until they answer
 	@$(STACK) up
 
-down: ## stop them; their state stays
+down: $(VENV)/python ## stop them; their state stays
 	@$(STACK) down
 
-status: ## one line for each service
+status: $(VENV)/python ## one line for each service
 	@$(STACK) status
 
-logs: ## follow the logs: all, or SERVICE=kafka
+logs: $(VENV)/python ## follow the logs: all, or SERVICE=kafka
 	@$(STACK) logs $(SERVICE)
 
-env: ## print the variables for your own shell: eval "$(make -s env)"
+env: $(VENV)/python ## print the variables for your own shell: eval "$(make -s env)"
 	@$(STACK) env
 
-clean: ## stop the services and delete their state
+clean: $(VENV)/python ## stop the services and delete their state
 	@$(STACK) clean
+
+$(VENV)/python:
+	@echo 'nothing is installed yet: run `make setup`' >&2; exit 1
 
 check: setup ## lint, types and unit tests: under a minute
 	@$(VENV)/ruff check .
@@ -48,8 +51,7 @@ test: setup ## every test; those of tests/integration start a stack of their own
 bench: setup ## measure
 	@$(VENV)/python -m tests.benchmarks.run
 
-run: setup ## the whole pipeline for one date, on a running stack
-	@$(STACK) up
+run: up ## the whole pipeline for one date, on a running stack
 	@$(VENV)/python -m infra.local.run_pipeline
 
 replay: setup ## publish a real dataset to Kafka: FILE=events.csv.gz

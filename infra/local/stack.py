@@ -24,7 +24,7 @@ from infra.local.services import services
 from infra.local.spark import write_spark_conf
 from infra.local.supervision import Supervisor, SupervisorError, end_leftovers, log_file
 
-READY_TIMEOUT_SECONDS = 180
+READY_TIMEOUT_SECONDS = 300  # a minute on two idle cores; a busy machine needs more
 EXPECTED_ERRORS = (ConfigError, JavaMissingError, NoStackError, PortTakenError, SupervisorError)
 
 
@@ -70,7 +70,7 @@ def start_services(layout: Layout, supervisor: Supervisor, missing: Sequence[Ser
                 unready.remove(service.name)
             elif supervisor.states()[service.name] == "FATAL" or time.monotonic() > deadline:
                 raise SupervisorError(f"{service.name} does not start:\n{tail(log_file(layout, service.name))}")
-        time.sleep(0.1)
+        time.sleep(0.3)
 
 
 def print_addresses(layout: Layout) -> None:
