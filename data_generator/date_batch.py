@@ -6,7 +6,8 @@
 - A duplicate is the same bytes once more, later. A malformed record is an event of its own, broken.
 - records = events + duplicates + malformed, published in the order of their arrival.
 - Some sessions run over midnight: only users who `stay up` that night have them, and those begin no new session before
-  `LIE_IN_HOURS` of the next date, so that no two sessions of a user ever touch.
+  `LIE_IN_HOURS` of the next date. The others are quiet around midnight. So sessions of a user stay more than the
+  session gap apart over the dates too, although each date is drawn on its own; late sessions may touch others.
 - The Kafka timestamp is the time of arrival, always on the date.
 """
 
@@ -45,9 +46,11 @@ SESSION_GAP_MS = 30 * 60_000
 SHORTEST_GAP_MS = SESSION_GAP_MS + 60_000
 MEAN_EXTRA_GAP_MS = 15 * 60_000
 
-STAY_UP_RATE = 0.4
+STAY_UP_RATE = 0.6
 LATEST_END_HOURS = 1.25  # after midnight
 LIE_IN_HOURS = 2.0
+QUIET_MIDNIGHT_HOURS = 16 / 60  # on both sides, for those who do not stay up
+MEAN_EXTRA_LIE_IN_HOURS = 0.4
 SECOND_DEVICE_RATE = 0.15
 
 LONGEST_LATE_SESSION = 12  # events
@@ -361,8 +364,11 @@ def _keep_apart(
     """
     night_before = _stay_up(parameters.seed, parameters.date - timedelta(days=1), users)
     night_after = _stay_up(parameters.seed, parameters.date, users)
-    free_from = parameters.start_ms + np.where(night_before, int(LIE_IN_HOURS * MS_PER_HOUR), 0)
-    ends_before = parameters.end_ms + np.where(night_after, int(LATEST_END_HOURS * MS_PER_HOUR), 0)
+    lie_in_hours = np.where(night_before, LIE_IN_HOURS, QUIET_MIDNIGHT_HOURS)
+    lie_in_hours += rng.exponential(MEAN_EXTRA_LIE_IN_HOURS, users)
+    free_from = parameters.start_ms + (lie_in_hours * MS_PER_HOUR).astype(np.int64)
+    latest_end_hours = np.where(night_after, LATEST_END_HOURS, -QUIET_MIDNIGHT_HOURS)
+    ends_before = parameters.end_ms + (latest_end_hours * MS_PER_HOUR).astype(np.int64)
 
     gap = SHORTEST_GAP_MS + rng.exponential(MEAN_EXTRA_GAP_MS, len(user)).astype(np.int64)
     order = np.lexsort((start_ms, user))
@@ -426,6 +432,8 @@ def _plan_records(parameters: BatchParameters, events: EventColumns, is_late: np
 
     # Broken copies of events of the date itself: where the event_time is lost, the Kafka timestamp has the same date.
     on_date = np.flatnonzero(~is_late & (events.time_ms < parameters.end_ms))
+    if parameters.malformed and not len(on_date):
+        raise BatchError("every event is late, so there is none to make malformed records of; lower the late rate")
     broken = on_date[rng.integers(0, max(len(on_date), 1), parameters.malformed)]
     malformed_kind = rng.permutation(np.arange(parameters.malformed) % len(MALFORMED_KINDS))
 

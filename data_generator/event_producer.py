@@ -158,6 +158,8 @@ def publish_live(settings: Settings, arguments: argparse.Namespace) -> int:
         malformed_rate=arguments.malformed_rate,
     )
     store = _truth_store(settings, arguments)
+    if store:
+        store.names()  # an S3 that cannot be reached is told now, not after the run
     sink = open_sink(settings, arguments)
     stream = LiveStream(parameters, clock_ms=lambda: time.time_ns() // 1_000_000, sleep=time.sleep)
     interrupted: list[int] = []

@@ -162,16 +162,18 @@ class FileSink:
 
 
 class ListSink:
-    """Keeps the records in memory: (key, value, timestamp)."""
+    """Appends the records to a list: (key, value, timestamp)."""
 
-    def __init__(self) -> None:
-        self.records: list[tuple[bytes | None, bytes, int]] = []
+    def __init__(self, records: list[tuple[bytes | None, bytes, int]] | None = None) -> None:
+        self.records = [] if records is None else records
+        self._published = 0
 
     def publish(self, records: Records) -> None:
         self.records.extend(zip(records.keys, records.values, records.timestamps_ms, strict=True))
+        self._published += len(records)
 
     def close(self) -> Delivery:
-        return Delivery(delivered=len(self.records), undelivered=0)
+        return Delivery(delivered=self._published, undelivered=0)
 
 
 def connection_options(kafka: Kafka) -> dict[str, str]:
