@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
@@ -14,7 +13,7 @@ import requests
 from infra.local.credentials import write_private
 from infra.local.environment import airflow_version, service_environment
 from infra.local.layout import VENV, Layout
-from infra.local.service import Service
+from infra.local.service import Service, run_logged
 
 AIRFLOW = str(VENV / "bin" / "airflow")
 
@@ -44,14 +43,7 @@ def prepare_airflow(layout: Layout) -> None:
     migrated = home / "migrated-to"
     if migrated.exists() and migrated.read_text(encoding="utf-8") == airflow_version():
         return
-    with (layout.logs / "airflow-migrate.log").open("w") as log:
-        subprocess.run(
-            [AIRFLOW, "db", "migrate"],
-            env=service_environment(layout, os.environ),
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            check=True,
-        )
+    run_logged((AIRFLOW, "db", "migrate"), layout.logs / "airflow-migrate.log", service_environment(layout, os.environ))
     migrated.write_text(airflow_version(), encoding="utf-8")
 
 

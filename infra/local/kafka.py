@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import subprocess
 import uuid
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from infra.local.layout import KAFKA_JARS, LOCAL, Layout
-from infra.local.service import Service, accepts_connections
+from infra.local.service import Service, accepts_connections, run_logged
 
 LONGEST_MS = str(2**63 - 1)
 # Events carry the timestamps of the days that they describe. Retention by time would delete an old day at once, and
@@ -70,14 +69,7 @@ def format_storage(layout: Layout) -> None:
         return
     cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
     tool = (*_java(layout, heap="128m"), "kafka.tools.StorageTool", "format", "--ignore-formatted")
-    layout.logs.mkdir(parents=True, exist_ok=True)
-    with (layout.logs / "kafka-format.log").open("w") as log:
-        subprocess.run(
-            [*tool, "--cluster-id", cluster_id, "--config", str(properties)],
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            check=True,
-        )
+    run_logged((*tool, "--cluster-id", cluster_id, "--config", str(properties)), layout.logs / "kafka-format.log")
 
 
 def create_topic(layout: Layout) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from infra.local.credentials import write_private
 from infra.local.layout import Layout
-from infra.local.service import Service
+from infra.local.service import Service, run_logged
 
 SUPERUSER = "postgres"
 
@@ -58,16 +58,9 @@ def create_cluster(layout: Layout) -> None:
     if os.geteuid() == 0:
         for path in (home, password_file):
             os.chown(path, _nobody().pw_uid, _nobody().pw_gid)
-    options = ["--username", SUPERUSER, "--pwfile", str(password_file), "--auth", "scram-sha-256"]
-    layout.logs.mkdir(parents=True, exist_ok=True)
-    with (layout.logs / "postgres-initdb.log").open("w") as log:
-        subprocess.run(
-            [*_unprivileged(), str(BINARIES / "initdb"), "-D", str(unfinished), *options, "-E", "UTF8", "--no-locale"],
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            cwd="/",
-            check=True,
-        )
+    options = ("--username", SUPERUSER, "--pwfile", str(password_file), "--auth", "scram-sha-256")
+    initdb = (*_unprivileged(), str(BINARIES / "initdb"), "-D", str(unfinished), *options, "-E", "UTF8", "--no-locale")
+    run_logged(initdb, layout.logs / "postgres-initdb.log")
     password_file.unlink()
     unfinished.rename(data)
 
@@ -108,7 +101,10 @@ def _psql(layout: Layout, script: str) -> subprocess.CompletedProcess[str]:
 
 
 def _unprivileged() -> tuple[str, ...]:
-    """PostgreSQL refuses to run as root. As nobody it still has to pass folders that only root may enter."""
+    """PostgreSQL refuses to run as root. As nobody it still has to pass folders that only root may enter.
+
+    Without the secure bit, access(2), which `initdb` asks first, would ignore the capability.
+    """
     if os.geteuid() != 0:
         return ()
     user = _nobody()
@@ -117,6 +113,7 @@ def _unprivileged() -> tuple[str, ...]:
         f"--reuid={user.pw_uid}",
         f"--regid={user.pw_gid}",
         "--clear-groups",
+        "--securebits=+no_setuid_fixup",
         "--inh-caps=+dac_read_search",
         "--ambient-caps=+dac_read_search",
     )

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Mapping
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
+
+
+class PreparationError(Exception):
+    """What a service needs before it starts could not be made; the message holds what the command said."""
 
 
 def _nothing() -> None:
@@ -39,3 +45,19 @@ def accepts_connections(host: str, port: int) -> bool:
             return True
     except OSError:
         return False
+
+
+def run_logged(command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None) -> None:
+    """Run a command of a preparation; its output goes to `log`. It starts in a folder that every user may enter."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("w") as stream:
+        done = subprocess.run(command, env=environment, cwd="/", stdout=stream, stderr=subprocess.STDOUT, check=False)
+    if done.returncode != 0:
+        raise PreparationError(f"{Path(command[0]).name} ended with {done.returncode}\n{tail(log)}")
+
+
+def tail(file: Path, lines: int = 30) -> str:
+    if not file.exists():
+        return f"{file} does not exist"
+    last = file.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]
+    return "\n".join([f"--- {file}", *(line[:240] for line in last)])

@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TextIO
 
 from config import ConfigError
@@ -19,13 +18,20 @@ from infra.local.environment import client_environment, export_lines
 from infra.local.java import JavaMissingError
 from infra.local.layout import Layout, NoStackError, open_layout
 from infra.local.ports import PortTakenError, check_ports_are_free
-from infra.local.service import Service
+from infra.local.service import PreparationError, Service, tail
 from infra.local.services import services
 from infra.local.spark import write_spark_conf
 from infra.local.supervision import Supervisor, SupervisorError, end_leftovers, log_file
 
 READY_TIMEOUT_SECONDS = 300  # a minute on two idle cores; a busy machine needs more
-EXPECTED_ERRORS = (ConfigError, JavaMissingError, NoStackError, PortTakenError, SupervisorError)
+EXPECTED_ERRORS = (
+    ConfigError,
+    JavaMissingError,
+    NoStackError,
+    PortTakenError,
+    PreparationError,
+    SupervisorError,
+)
 
 
 def up(layout: Layout) -> None:
@@ -149,13 +155,6 @@ def clean(layout: Layout) -> None:
 def env(layout: Layout) -> None:
     write_spark_conf(layout)
     print("\n".join(export_lines(client_environment(layout))))
-
-
-def tail(file: Path, lines: int = 30) -> str:
-    if not file.exists():
-        return f"{file} does not exist"
-    last = file.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]
-    return "\n".join([f"--- {file}", *(line[:240] for line in last)])
 
 
 @contextmanager

@@ -27,7 +27,7 @@ from config import Settings
 from config.loader import CONFIG_DIR, PROJECT_ROOT
 from infra.local.environment import client_environment
 from infra.local.layout import Layout, open_layout
-from infra.local.stack import tail
+from infra.local.service import tail
 from infra.local.supervision import Supervisor
 
 INTEGRATION = Path(__file__).parent
