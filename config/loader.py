@@ -6,6 +6,7 @@ An unknown key, a missing key or a value of the wrong type is a `ConfigError` th
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -116,6 +117,15 @@ class Topic:
 
 
 @dataclass(frozen=True, config=_STRICT)
+class Schedule:
+    """When the DAG runs. Backfills are possible from `start_date` to `end_date` (null: to yesterday)."""
+
+    cron: str
+    start_date: dt.date
+    end_date: dt.date | None
+
+
+@dataclass(frozen=True, config=_STRICT)
 class Source:
     """Where the events of a DAG run come from."""
 
@@ -165,6 +175,7 @@ class Segmentation:
 @dataclass(frozen=True, config=_STRICT)
 class Pipeline:
     topic: Topic
+    schedule: Schedule
     source: Source
     generator: Generator
     transform: Transform

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from types import TracebackType
 from typing import Any
 
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
 from config import Settings
@@ -157,7 +157,17 @@ class Lakehouse:
             writer = writer.option(f"snapshot-property.{key}", value)
         writer.overwrite(condition)
 
-    def append_if_unchanged(self, table: Table, frame: DataFrame, base: int | None, summary: dict[str, str]) -> int:
+    def start_history(self, table: Table) -> int:
+        """Id of the newest snapshot; an empty table gets its first one, so that there is always one to compare with."""
+        head = self.head(table)
+        if head is None:
+            self.spark.createDataFrame([], table.ddl).writeTo(self.identifier(table)).append()
+            head = self.head(table)
+        if head is None:
+            raise RuntimeError(f"{self.identifier(table)} has no snapshot after a commit")
+        return int(head.snapshot_id)
+
+    def append_if_unchanged(self, table: Table, frame: DataFrame, base: int, summary: dict[str, str]) -> int:
         """Append `frame` on top of snapshot `base`, or fail where somebody else has committed since.
 
         The rows go to a branch of `base`; fast-forwarding main to it is the compare-and-swap. Returns the number of
@@ -165,8 +175,7 @@ class Lakehouse:
         """
         branch = f"append_{uuid.uuid4().hex}"
         name = self.identifier(table)
-        as_of = f"AS OF VERSION {base}" if base is not None else ""
-        self.spark.sql(f"ALTER TABLE {name} CREATE BRANCH `{branch}` {as_of}")
+        self.spark.sql(f"ALTER TABLE {name} CREATE BRANCH `{branch}` AS OF VERSION {base}")
         try:
             writer = frame.select(*table.column_names).writeTo(f"{name}.branch_{branch}")
             for key, value in summary.items():
@@ -180,17 +189,17 @@ class Lakehouse:
                     raise
                 raise ConcurrentCommitError(f"{name} has changed since snapshot {base}") from error
             appended = self.head(table, branch)
-            return int(appended["summary"].get("added-records", 0)) if appended else 0
+            return int(appended.summary.get("added-records", 0)) if appended else 0
         finally:
             self.spark.sql(f"ALTER TABLE {name} DROP BRANCH IF EXISTS `{branch}`")
 
-    def head(self, table: Table, branch: str = "main") -> dict[str, Any] | None:
-        """The newest snapshot of `branch` (`snapshot_id`, `summary`), or None for an empty table."""
+    def head(self, table: Table, branch: str = "main") -> Row | None:
+        """The newest snapshot of `branch` (`snapshot_id`, `summary`), or None for a table without one."""
         rows = self.spark.sql(
             f"SELECT s.snapshot_id, s.summary FROM {self.identifier(table)}.snapshots s "
             f"JOIN {self.identifier(table)}.refs r ON r.snapshot_id = s.snapshot_id WHERE r.name = '{branch}'"
         ).collect()
-        return rows[0].asDict() if rows else None
+        return rows[0] if rows else None
 
     def newest_summary(self, table: Table, key: str) -> str | None:
         """`key` of the newest snapshot of main's history whose summary has it."""

@@ -116,7 +116,7 @@ def classify_records(records: DataFrame) -> DataFrame:
 
 def land(lakehouse: Lakehouse, bootstrap_servers: str, topic: str, run_date: str | None) -> dict[str, object]:
     """Land what waits in the topic; returns the report. Raises LandingError, ConcurrentCommitError."""
-    head = lakehouse.head(RAW_EVENTS)
+    base = lakehouse.start_history(RAW_EVENTS)
     ends = json.loads(lakehouse.newest_summary(RAW_EVENTS, OFFSETS_KEY) or "{}")
     committed = {int(partition): offset for partition, offset in ends.get(topic, {}).items()}
     offsets = plan_range(topic, committed, *read_topic_bounds(bootstrap_servers, topic))
@@ -127,9 +127,7 @@ def land(lakehouse: Lakehouse, bootstrap_servers: str, topic: str, run_date: str
         summary = lakehouse.job_summary(
             run_date=run_date, kafka_start_offsets={topic: offsets.start}, kafka_end_offsets=ends | {topic: offsets.end}
         )
-        report["landed"] = lakehouse.append_if_unchanged(
-            RAW_EVENTS, rows, int(head["snapshot_id"]) if head else None, summary
-        )
+        report["landed"] = lakehouse.append_if_unchanged(RAW_EVENTS, rows, base, summary)
     return report
 
 

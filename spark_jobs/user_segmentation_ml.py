@@ -327,7 +327,7 @@ def segment_date(lakehouse: Lakehouse, date: dt.date, settings: Segmentation) ->
     scored = score_users(features, pipeline, model).persist()
     before = lakehouse.read_dates(USER_SEGMENTS, date - DAY, date - DAY)
     segments = add_history(scored, before)
-    lakehouse.replace_dates(USER_SEGMENTS, segments, [date], lakehouse.job_summary(snapshot_dates=[date]))
+    lakehouse.replace_dates(USER_SEGMENTS, segments, [date], lakehouse.job_summary(run_date=str(date)))
     lakehouse.replace_dates(SEGMENT_PROFILES, profile_segments(scored, names), [date])
     lakehouse.replace_dates(SEGMENT_TRANSITIONS, count_transitions(scored, before, date), [date])
     sizes = {row.segment_name: row["count"] for row in scored.groupBy("segment_name").count().collect()}

@@ -1,0 +1,1 @@
+"""Airflow DAGs, and what only their tasks use."""

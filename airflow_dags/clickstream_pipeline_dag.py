@@ -1,0 +1,149 @@
+"""
+### Clickstream pipeline
+
+One run = one UTC date: events → Kafka → `raw_events` → `events`, `sessions`, `user_features` → `user_segments`.
+
+**Schedule** daily after midnight UTC, `catchup` off; past dates with `airflow backfill create`.
+**Inputs** the Kafka topic; with the parameter `event_source` = `generator` or `replay` the run fills it first, with
+`external` somebody else does.
+**Outputs** the tables of the Glue database, partitioned by date; one row of `pipeline_runs`.
+
+**A rerun is safe.** A date that was published is not published again; landing starts where `raw_events` ends, in one
+commit with its data; every other task replaces whole partitions by the same rows.
+
+**When it fails** read the log of the red task: a check names the date and the numbers that do not fit. Mend the cause
+and clear the task; the tasks before it need no repetition.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import shlex
+from typing import Any
+
+from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
+from airflow.providers.standard.operators.bash import BashOperator
+from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.sdk import DAG, CronDataIntervalTimetable, Param, TaskGroup, TriggerRule, task
+
+import config
+from config.loader import PROJECT_ROOT
+
+SETTINGS = config.load().pipeline
+DATE = "{{ data_interval_start | ds }}"
+JOBS = PROJECT_ROOT / "spark_jobs"
+DEFAULT_ARGUMENTS: dict[str, Any] = {
+    "owner": "lakehouse",
+    "retries": 2,
+    "retry_delay": dt.timedelta(seconds=20),
+    "execution_timeout": dt.timedelta(hours=2),
+}
+
+
+def submit(job: str, arguments: list[str]) -> SparkSubmitOperator:
+    """A Spark job of ours as a task of the same name."""
+    return SparkSubmitOperator(
+        task_id=job,
+        application=str(JOBS / f"{job}.py"),
+        application_args=arguments,
+        name=f"{job} {DATE}",
+        conn_id="spark_default",
+    )
+
+
+def publish(task_id: str, module: str, arguments: str) -> BashOperator:
+    """A command of data_generator as a task."""
+    command = f"cd {shlex.quote(str(PROJECT_ROOT))} && exec python -m data_generator.{module} {arguments}"
+    return BashOperator(task_id=task_id, bash_command=command)
+
+
+with DAG(
+    dag_id="clickstream_pipeline",
+    description="One UTC date, from events to user segments",
+    doc_md=__doc__,
+    schedule=CronDataIntervalTimetable(SETTINGS.schedule.cron, timezone="UTC"),
+    start_date=dt.datetime.combine(SETTINGS.schedule.start_date, dt.time(), tzinfo=dt.UTC),
+    end_date=(
+        dt.datetime.combine(SETTINGS.schedule.end_date, dt.time(), tzinfo=dt.UTC)
+        if SETTINGS.schedule.end_date
+        else None
+    ),
+    catchup=False,
+    max_active_runs=1,
+    default_args=DEFAULT_ARGUMENTS,
+    tags=["clickstream"],
+    params={
+        "event_source": Param(SETTINGS.source.kind, enum=["generator", "replay", "external"]),
+        "replay_file": Param(
+            SETTINGS.source.replay_file, type=["null", "string"], description="a REES46 CSV or CSV.gz"
+        ),
+        "events": Param(SETTINGS.generator.events_per_date, type="integer", minimum=1, description="for the generator"),
+    },
+) as dag:
+    with TaskGroup("publish_events"):
+
+        @task.branch
+        def choose_source(source: str) -> str:
+            """The one publishing task that this run needs."""
+            return f"publish_events.{source}"
+
+        sources = [
+            publish("generator", "event_producer", f"--date {DATE} --events {{{{ params.events }}}}"),
+            publish("replay", "dataset_replay", f"'{{{{ params.replay_file }}}}' --date {DATE}"),
+            EmptyOperator(task_id="external"),
+        ]
+        published = choose_source("{{ params.event_source }}") >> sources
+
+    land_raw_events = submit("land_raw_events", ["--run-date", DATE])
+    land_raw_events.trigger_rule = TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS
+
+    @task
+    def check_landing(date: str) -> dict[str, Any]:
+        """Nothing lost on the way from the source to raw_events; returns the dates that the run has to rebuild."""
+        from airflow_dags import run_audit
+
+        return run_audit.check_landing(dt.date.fromisoformat(date))
+
+    landing = check_landing(DATE)
+    transform_clickstream = submit(
+        "transform_clickstream",
+        ["--start-date", DATE, "--late-dates", "{{ ti.xcom_pull('check_landing')['rebuild_dates'] | join(',') }}"],
+    )
+
+    @task
+    def check_transform(date: str, landed: Any) -> dict[str, Any]:
+        """landed = clean + quarantined + duplicates for every rebuilt date; returns the rebuilt snapshots."""
+        from airflow_dags import run_audit
+
+        return run_audit.check_transform(dt.date.fromisoformat(date), landed)
+
+    transformed = check_transform(DATE, landing)
+    user_segmentation_ml = submit(
+        "user_segmentation_ml",
+        ["--start-date", DATE, "--dates", "{{ ti.xcom_pull('check_transform')['rebuilt_snapshots'] | join(',') }}"],
+    )
+
+    @task
+    def check_segments(date: str) -> None:
+        """Every user with features has exactly one segment, and the profiles add up."""
+        from airflow_dags import run_audit
+
+        run_audit.check_segments(dt.date.fromisoformat(date))
+
+    @task
+    def record_run(date: str, airflow_run: str, landed: Any) -> None:
+        """The run's row of pipeline_runs."""
+        from airflow_dags import run_audit
+
+        run_audit.record_run(dt.date.fromisoformat(date), airflow_run, landed)
+
+    (
+        published
+        >> land_raw_events
+        >> landing
+        >> transform_clickstream
+        >> transformed
+        >> user_segmentation_ml
+        >> check_segments(DATE)
+        >> record_run(DATE, "{{ run_id }}", landing)
+    )

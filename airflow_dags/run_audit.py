@@ -1,0 +1,191 @@
+"""The checks between the tasks of the DAG: counts from Iceberg's metadata and single columns, read with PyIceberg.
+
+Each check is independent of the job that it checks and raises `AirflowFailException`, which no retry would mend, with
+the numbers that do not fit.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import json
+from typing import Any
+
+import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.compute as pc  # type: ignore[import-untyped]
+from airflow.sdk.exceptions import AirflowFailException
+from pyiceberg.table import Table
+
+import config
+from config.catalog import open_catalog
+from data_generator.truth import produced_by_date
+
+DAY = dt.timedelta(days=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class DateCounts:
+    """Rows of one event date. `distinct` are the different event ids of the valid rows of raw_events."""
+
+    landed: int
+    quarantined: int
+    distinct: int
+    clean: int
+
+    @property
+    def duplicates(self) -> int:
+        return self.landed - self.quarantined - self.distinct
+
+
+class Audit:
+    """The tables of one environment."""
+
+    def __init__(self) -> None:
+        self.settings = config.load()
+        self._catalog = open_catalog(self.settings)
+
+    def table(self, name: str) -> Table:
+        names = dataclasses.asdict(self.settings.paths.tables)
+        return self._catalog.load_table((self.settings.paths.database, names[name]))
+
+    def partition_rows(self, name: str) -> dict[dt.date, int]:
+        """Rows of each date of a table that is partitioned by one."""
+        table = self.table(name)
+        partitions = table.inspect.partitions().to_pylist() if table.current_snapshot() else []
+        return {next(iter(row["partition"].values())): row["record_count"] for row in partitions}
+
+    def rows(self, name: str, date: dt.date) -> int:
+        return self.partition_rows(name).get(date, 0)
+
+    def count_date(self, date: dt.date) -> DateCounts:
+        """Counts of one event date, from raw_events and events."""
+        raw = self.table("raw_events")
+        valid = f"event_date = '{date}' AND error_type IS NULL"
+        ids = raw.scan(row_filter=valid, selected_fields=("event.event_id",)).to_arrow()
+        event_ids = pc.struct_field(ids.column("event").combine_chunks(), "event_id") if ids.num_rows else pa.array([])
+        return DateCounts(
+            landed=self.rows("raw_events", date),
+            quarantined=raw.scan(row_filter=f"event_date = '{date}' AND error_type IS NOT NULL").count(),
+            distinct=pc.count_distinct(event_ids).as_py(),
+            clean=self.rows("events", date),
+        )
+
+
+def check_landing(date: dt.date) -> dict[str, Any]:
+    """Check that the run's landing holds every record of its offset range, and raw_events all that was produced.
+
+    Returns the run's offsets, the other dates that have to be rebuilt, and the number of records that came too late.
+    A date is rebuilt when it lies in `allowed_lateness_days` before `date`, or after it and was processed before.
+    """
+    audit = Audit()
+    raw = audit.table("raw_events")
+    runs = [s for s in raw.snapshots() if s.summary and s.summary.additional_properties.get("run-date") == f'"{date}"']
+    starts: dict[str, int] = {}
+    ends: dict[str, int] = {}
+    topic = audit.settings.pipeline.topic.name
+    for snapshot in runs:
+        summary = snapshot.summary.additional_properties if snapshot.summary else {}
+        start = json.loads(summary["kafka-start-offsets"])[topic]
+        end = json.loads(summary["kafka-end-offsets"])[topic]
+        starts, ends = {**start, **starts}, {**ends, **end}
+        planned, added = sum(end.values()) - sum(start.values()), int(summary.get("added-records", 0))
+        if planned != added:
+            raise AirflowFailException(
+                f"{date}: Kafka has {planned} records from {start} to {end}, {added} were landed"
+            )
+    produced = produced_by_date(audit.settings).get(date.isoformat())
+    landed = audit.rows("raw_events", date)
+    if produced is not None and landed < produced:
+        raise AirflowFailException(
+            f"{date}: {produced} records were produced, only {landed} landed: {produced - landed} lost"
+        )
+    touched = _added_rows(raw, {snapshot.snapshot_id for snapshot in runs})
+    earliest = date - audit.settings.pipeline.transform.allowed_lateness_days * DAY
+    processed = audit.partition_rows("events")
+    return {
+        "start_offsets": starts,
+        "end_offsets": ends,
+        "rebuild_dates": sorted(
+            str(day) for day in touched if earliest <= day < date or (day > date and day in processed)
+        ),
+        "too_late": sum(rows for day, rows in touched.items() if day < earliest),
+    }
+
+
+def _added_rows(table: Table, snapshot_ids: set[int]) -> dict[dt.date, int]:
+    """Rows that the snapshots added, by date."""
+    added: dict[dt.date, int] = {}
+    for entry in table.inspect.entries().to_pylist() if snapshot_ids else []:
+        if entry["snapshot_id"] in snapshot_ids:
+            day = entry["data_file"]["partition"]["event_date"]
+            added[day] = added.get(day, 0) + entry["data_file"]["record_count"]
+    return added
+
+
+def check_transform(date: dt.date, landed: dict[str, Any]) -> dict[str, Any]:
+    """Check that events has every different valid event of the rebuilt dates; returns the rebuilt snapshots."""
+    audit = Audit()
+    for day in [date, *map(dt.date.fromisoformat, landed["rebuild_dates"])]:
+        counts = audit.count_date(day)
+        if counts.clean != counts.distinct:
+            raise AirflowFailException(
+                f"{day}: {counts.clean} clean events, but raw_events has {counts.distinct}: {counts}"
+            )
+    summary = _newest_summary(audit.table("user_features"), date)
+    return {"rebuilt_snapshots": json.loads(summary["rebuilt-snapshots"]) if summary else []}
+
+
+def check_segments(date: dt.date) -> None:
+    """Check that every user of user_features has one segment and that the profiles count them all."""
+    audit = Audit()
+    users = audit.rows("user_features", date)
+    on_date = f"snapshot_date = '{date}'"
+    segmented = audit.table("user_segments").scan(row_filter=on_date, selected_fields=("user_id",)).to_arrow()
+    different = pc.count_distinct(segmented.column("user_id")).as_py()
+    profiles = audit.table("segment_profiles").scan(row_filter=on_date, selected_fields=("users",)).to_arrow()
+    profiled = pc.sum(profiles.column("users")).as_py() or 0
+    if not users == segmented.num_rows == different == profiled:
+        raise AirflowFailException(
+            f"{date}: {users} users have features, {segmented.num_rows} rows ({different} users) have segments, "
+            f"{profiled} are counted in profiles"
+        )
+
+
+def record_run(date: dt.date, run_id: str, landed: dict[str, Any]) -> None:
+    """Write the date's row of pipeline_runs. Raises AirflowFailException where produced and landed do not balance."""
+    audit = Audit()
+    counts = audit.count_date(date)
+    produced = produced_by_date(audit.settings).get(date.isoformat())
+    jobs = {"land": "raw_events", "transform": "user_features", "segment": "user_segments"}
+    summaries = {job: _newest_summary(audit.table(name), date) for job, name in jobs.items()}
+    row = {
+        "run_id": run_id,
+        "produced": produced,
+        "landed": counts.landed,
+        "quarantined": counts.quarantined,
+        "duplicates": counts.duplicates,
+        "clean": counts.clean,
+        "sessions": audit.rows("sessions", date),
+        "users": audit.rows("user_daily_activity", date),
+        "segmented_users": audit.rows("user_segments", date),
+        "too_late": landed["too_late"],
+        "start_offsets": json.dumps(landed["start_offsets"]),
+        "end_offsets": json.dumps(landed["end_offsets"]),
+        "job_seconds": {job: float(summary["job-seconds"]) for job, summary in summaries.items() if summary},
+        "recorded_at": dt.datetime.now(dt.UTC),
+        "event_date": date,
+    }
+    table = audit.table("pipeline_runs")
+    rows = pa.Table.from_pylist([row], schema=table.schema().as_arrow())
+    table.overwrite(rows, overwrite_filter=f"event_date = '{date}'")
+    if counts.landed != counts.clean + counts.quarantined + counts.duplicates:
+        raise AirflowFailException(f"{date}: landed is not clean + quarantined + duplicates: {counts}")
+
+
+def _newest_summary(table: Table, date: dt.date) -> dict[str, str] | None:
+    """Summary of the newest snapshot that the run of `date` committed."""
+    for snapshot in reversed(table.snapshots()):
+        properties = snapshot.summary.additional_properties if snapshot.summary else {}
+        if properties.get("run-date") == f'"{date}"':
+            return dict(properties)
+    return None

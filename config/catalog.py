@@ -1,0 +1,28 @@
+"""The Glue catalog for clients in Python: PyIceberg's properties, made from the settings."""
+
+from __future__ import annotations
+
+from pyiceberg.catalog import Catalog, load_catalog
+
+from config.loader import Settings
+
+CATALOG = "lakehouse"
+
+
+def catalog_properties(settings: Settings) -> dict[str, str]:
+    """What `load_catalog` takes; credentials come from the environment, as boto3 finds them."""
+    aws = settings.environment.aws
+    properties = {
+        "type": "glue",
+        "warehouse": settings.paths.warehouse,
+        "glue.region": aws.region,
+        "s3.region": aws.region,
+    }
+    if aws.endpoint_url:
+        properties |= {"glue.endpoint": aws.endpoint_url, "s3.endpoint": aws.endpoint_url}
+    return properties
+
+
+def open_catalog(settings: Settings) -> Catalog:
+    """PyIceberg's catalog on the Glue endpoint of the environment."""
+    return load_catalog(CATALOG, **catalog_properties(settings))

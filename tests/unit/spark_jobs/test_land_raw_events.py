@@ -1,0 +1,147 @@
+"""Landing: which records are valid, why others are not, and which offsets a run takes."""
+
+from __future__ import annotations
+
+import json
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from pyspark.sql import functions as F
+
+from spark_jobs.lakehouse import ConcurrentCommitError, Lakehouse
+from spark_jobs.land_raw_events import LandingError, OffsetRange, classify_records, plan_range
+from spark_jobs.tables import RAW_EVENTS
+from tests.unit.spark_jobs.conftest import VALID_EVENT, MakeEvent, MakeRecords
+
+VALID = json.dumps(VALID_EVENT)
+
+
+def altered(old: str, new: str) -> bytes:
+    assert old in VALID
+    return VALID.replace(old, new, 1).encode()
+
+
+BAD_RECORDS: list[tuple[bytes | None, str, str]] = [
+    (None, "empty_value", "the record has no value"),
+    (b"", "empty_value", "the record has no value"),
+    (b"\xff\xfe{}", "not_utf8", "the value is not UTF-8"),
+    (b"\x00", "not_json", "not one JSON object: \x00"),
+    (b'{"event_id":', "not_json", 'not one JSON object: {"event_id":'),
+    (b"[1]", "not_json", "not one JSON object: [1]"),
+    (b'"text"', "not_json", 'not one JSON object: "text"'),
+    (b"{'event_id': 'x'}", "not_json", "not one JSON object: {'event_id': 'x'}"),
+    (b"{}", "missing_field", "event_id"),
+    (altered('"user_id": "007", ', ""), "missing_field", "user_id"),
+    (altered('"user_id": "007"', '"user_id": null'), "missing_field", "user_id"),
+    (altered('"user_id": "007"', '"user_id": 7'), "wrong_type", '"user_id": 7'),
+    (altered('"price": 12.5', '"price": "12.5"'), "wrong_type", '"price": "'),
+    (altered('"product_id": "0042"', '"product_id": ["0042"]'), "wrong_type", '"product_id": ['),
+    (altered('"quantity": 1', '"quantity": true'), "bad_quantity", "quantity: true"),
+    (altered("3f2504e0-", "3f2504e0"), "bad_event_id", "event_id: 3f2504e04f89-41d3-9a0c-0305e82c3301"),
+    (altered('"007"', '""'), "empty_user_id", "user_id is empty"),
+    (altered('"view"', '"viewed"'), "unknown_event_type", "event_type: viewed"),
+    (altered("2025-04-01T", "2025-02-30T"), "bad_event_time", "event_time: 2025-02-30T08:15:30.125Z"),
+    (altered(".125Z", ".125"), "bad_event_time", "event_time: 2025-04-01T08:15:30.125"),
+    (altered(".125Z", ".125+02:00"), "bad_event_time", "event_time: 2025-04-01T08:15:30.125+02:00"),
+    (altered("2025-04-01T", "9999-04-01T"), "impossible_event_time", "event_time: 9999-04-01T08:15:30.125Z"),
+    (altered("2025-04-01T", "1970-01-01T"), "impossible_event_time", "event_time: 1970-01-01T08:15:30.125Z"),
+    (altered('"price": 12.5', '"price": -0.01'), "bad_price", "price: -0.01"),
+    (altered('"quantity": 1', '"quantity": 1.5'), "bad_quantity", "quantity: 1.5"),
+    (altered('"quantity": 1', '"quantity": 99999999999999999999'), "bad_quantity", "quantity: 99999999999999999999"),
+]
+
+
+def test_every_kind_of_bad_record_is_kept_with_its_rule_and_field(make_records: MakeRecords) -> None:
+    rows = classify_records(make_records([value for value, _, _ in BAD_RECORDS])).orderBy("offset").collect()
+    assert [(r.payload, r.error_type, r.error_detail) for r in rows] == [
+        (value if value is None else bytearray(value), kind, detail) for value, kind, detail in BAD_RECORDS
+    ]
+    assert [r.event for r in rows] == [None] * len(BAD_RECORDS)
+
+
+def test_a_valid_record_becomes_typed_columns_and_keeps_its_bytes(make_records: MakeRecords) -> None:
+    payload = VALID.replace('"3f25', '"3F25').encode()
+    row = classify_records(make_records([payload])).collect()[0]
+    assert (row.topic, row.partition, row.offset, row.key) == ("clickstream", 0, 0, "007")
+    assert (row.error_type, row.error_detail, row.payload) == (None, None, bytearray(payload))
+    assert row.event.asDict(recursive=True) == {
+        **dict.fromkeys(["session_id", "page_url", "page_section", "referrer", "search_query"]),
+        **dict.fromkeys(["category_id", "category_code", "brand", "geo"]),
+        "event_id": "3f2504e0-4f89-41d3-9a0c-0305e82c3301",
+        "event_time": datetime(2025, 4, 1, 8, 15, 30, 125000),  # noqa: DTZ001 (Spark hands out naive UTC)
+        "event_type": "view",
+        "user_id": "007",
+        "product_id": "0042",
+        "price": Decimal("12.5000"),
+        "quantity": 1,
+        "device": {"type": "mobile", "os": "ios", "browser": "safari"},
+        "schema_version": 1,
+    }
+    assert row.event_date == date(2025, 4, 1)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("user_id", "000123456789012345678901234567890"),
+        ("user_id", '🛒 "user_id": 5'),
+        ("search_query", 'x", "user_id": 7, "y": "'),
+        ("quantity", 10**16),
+        ("price", 0),
+        ("brand", ""),
+        ("unknown_field", {"user_id_2": [1, 2]}),
+        ("event_time", "2024-02-29T23:59:59.999Z"),
+        ("event_time", "2025-04-01T08:15:30Z"),
+    ],
+)
+def test_strange_but_valid_values_are_accepted(
+    make_event: MakeEvent, make_records: MakeRecords, field: str, value: Any
+) -> None:
+    row = classify_records(make_records([make_event(**{field: value})])).collect()[0]
+    assert (row.error_type, row.error_detail) == (None, None)
+    if field in ("user_id", "search_query", "quantity", "brand"):
+        assert row.event[field] == value
+
+
+def test_a_record_is_filed_under_its_own_date_and_without_one_under_kafkas(
+    make_event: MakeEvent, make_records: MakeRecords
+) -> None:
+    late = make_event(event_time="2025-03-31T23:59:59.999Z")
+    late_and_bad = late | {"event_type": "unknown"}
+    future = make_event(event_time="2031-01-01T00:00:00.000Z")
+    rows = classify_records(make_records([late, late_and_bad, future, b"no json"])).orderBy("offset").collect()
+    assert [str(row.event_date) for row in rows] == ["2025-03-31", "2025-03-31", "2025-04-01", "2025-04-01"]
+
+
+def test_landing_goes_on_where_the_last_commit_ended() -> None:
+    planned = plan_range("t", {0: 10, 1: 5}, earliest={0: 0, 1: 0, 2: 3}, latest={0: 12, 1: 5, 2: 9})
+    assert planned == OffsetRange({0: 10, 1: 5, 2: 3}, {0: 12, 1: 5, 2: 9})
+    assert planned.records == 8
+
+
+@pytest.mark.parametrize(
+    ("committed", "earliest", "latest", "message"),
+    [
+        ({0: 10}, {0: 0}, {0: 4}, "partition 0: raw_events ends at offset 10, the topic at 4: the topic was recreated"),
+        ({0: 10}, {0: 12}, {0: 20}, "partition 0: the broker has deleted the offsets 10 to 11"),
+        ({0: 10, 1: 3}, {0: 0}, {0: 20}, r"has lost the partitions \[1\]"),
+    ],
+)
+def test_a_topic_that_does_not_continue_raw_events_is_an_error(
+    committed: dict[int, int], earliest: dict[int, int], latest: dict[int, int], message: str
+) -> None:
+    with pytest.raises(LandingError, match=message):
+        plan_range("t", committed, earliest, latest)
+
+
+def test_of_two_landings_from_one_position_only_one_commits(lakehouse: Lakehouse, make_records: MakeRecords) -> None:
+    base = lakehouse.start_history(RAW_EVENTS)
+    rows = classify_records(make_records([VALID.encode(), b"bad"])).withColumn("ingested_at", F.current_timestamp())
+    assert lakehouse.append_if_unchanged(RAW_EVENTS, rows, base, {"position": "2"}) == 2
+    with pytest.raises(ConcurrentCommitError):
+        lakehouse.append_if_unchanged(RAW_EVENTS, rows, base, {"position": "2"})
+    assert lakehouse.read(RAW_EVENTS).count() == 2
+    assert lakehouse.newest_summary(RAW_EVENTS, "position") == "2"
+    assert lakehouse.spark.sql(f"SELECT name FROM {lakehouse.identifier(RAW_EVENTS)}.refs").collect() == [("main",)]
