@@ -210,7 +210,7 @@ def publish_file(settings: Settings, arguments: argparse.Namespace) -> int:
         "topic": arguments.topic,
     }
     name = replay_name(file, arguments.date)
-    store = None if arguments.no_truth else TruthStore(settings)
+    store = None if arguments.no_truth else TruthStore(settings, arguments.topic)
     published = store.read_manifest(name) if store else None
     if store and not arguments.force:
         _refuse_overlap(store, file, arguments.date)

@@ -209,7 +209,7 @@ def describe(parameters: BatchParameters, topic: str) -> dict[str, Parameter]:
 
 def _truth_store(settings: Settings, arguments: argparse.Namespace) -> TruthStore | None:
     """What goes to a file was not published, so it leaves no truth on S3 either."""
-    return None if arguments.no_truth or arguments.output else TruthStore(settings)
+    return None if arguments.no_truth or arguments.output else TruthStore(settings, arguments.topic)
 
 
 def _print_counts(manifest: Manifest) -> None:

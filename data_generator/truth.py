@@ -5,7 +5,8 @@
 <settings.paths.truth>/live=<start>/                    the same, of a live run
 <settings.paths.truth>/replay=<file stem>[/date=...]/   manifest.json of a replayed dataset
 ```
-A manifest is written after the delivery of what it counts.
+A publication to another topic than the pipeline's lies below `topic=<name>/`. A manifest is written after the delivery
+of what it counts.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 MANIFEST_FILE = "manifest.json"
+TOPIC_FOLDER = "topic="
 Parameter = str | int | float | None
 
 
@@ -80,10 +82,11 @@ class Manifest:
 
 
 class TruthStore:
-    """The truth's prefix on S3; `name` is the folder of a publication, such as `date=2025-04-01`."""
+    """The truth of one topic on S3; `name` is the folder of a publication, such as `date=2025-04-01`."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._uri = settings.paths.truth
+    def __init__(self, settings: Settings, topic: str) -> None:
+        is_ours = topic == settings.pipeline.topic.name
+        self._uri = settings.paths.truth if is_ours else f"{settings.paths.truth}/{TOPIC_FOLDER}{topic}"
         self._bucket, _, self._prefix = self._uri.removeprefix("s3://").partition("/")
         self._endpoint = settings.environment.aws.endpoint_url
         credentials = _local_credentials(settings)
@@ -115,11 +118,8 @@ class TruthStore:
             keys = [item["Key"] for page in pages for item in page.get("Contents", [])]
         except (ClientError, BotoCoreError) as error:
             raise self._error("list", "", error) from error
-        return [
-            key.removeprefix(f"{self._prefix}/").removesuffix(f"/{MANIFEST_FILE}")
-            for key in keys
-            if key.endswith(f"/{MANIFEST_FILE}")
-        ]
+        names = [key.removeprefix(f"{self._prefix}/") for key in keys if key.endswith(f"/{MANIFEST_FILE}")]
+        return [name.removesuffix(f"/{MANIFEST_FILE}") for name in names if not name.startswith(TOPIC_FOLDER)]
 
     def write(self, name: str, manifest: Manifest, tables: Mapping[str, pa.Table] | None = None) -> None:
         """Write the tables as `<table>.parquet`, then the manifest: where it stands, the truth is whole."""
@@ -148,14 +148,14 @@ def date_name(event_date: date) -> str:
     return f"date={event_date.isoformat()}"
 
 
-def read_manifest(settings: Settings, event_date: date) -> Manifest | None:
-    """What was generated and delivered for a date; None when nothing was."""
-    return TruthStore(settings).read_manifest(date_name(event_date))
+def read_manifest(settings: Settings, event_date: date, topic: str | None = None) -> Manifest | None:
+    """What was generated and delivered for a date to a topic (default: the pipeline's); None when nothing was."""
+    return TruthStore(settings, topic or settings.pipeline.topic.name).read_manifest(date_name(event_date))
 
 
-def produced_by_date(settings: Settings) -> dict[str, int]:
-    """Records delivered by event date (ISO), over all publications: generated, live and replayed."""
-    store = TruthStore(settings)
+def produced_by_date(settings: Settings, topic: str | None = None) -> dict[str, int]:
+    """Records delivered to a topic by event date (ISO), over all publications: generated, live and replayed."""
+    store = TruthStore(settings, topic or settings.pipeline.topic.name)
     total: Counter[str] = Counter()
     for name in store.names():
         manifest = store.read_manifest(name)

@@ -56,10 +56,16 @@ def read_valid_records(lakehouse: Lakehouse, date: dt.date) -> DataFrame:
 
 
 def deduplicate_events(records: DataFrame) -> DataFrame:
-    """One row per `event_id`: the record with the lowest (partition, offset)."""
+    """One row per `event_id`: the record with the lowest (partition, offset); drops these two columns.
+
+    Few ids repeat: they are found by hash in a narrow pass, and only their records are sorted.
+    """
+    ids = records.select("partition", "offset", "event_id", F.xxhash64("event_id").alias("id_hash"))
+    repeated = ids.groupBy("id_hash").count().where(F.col("count") > 1).select("id_hash")
     first = Window.partitionBy("event_id").orderBy("partition", "offset")
-    numbered = records.withColumn("copy", F.row_number().over(first))
-    return numbered.where("copy = 1").drop("copy", "partition", "offset")
+    copies = ids.join(repeated, "id_hash", "left_semi").withColumn("copy", F.row_number().over(first))
+    later_copies = copies.where(F.col("copy") > 1).select("partition", "offset")
+    return records.join(later_copies, ["partition", "offset"], "left_anti").drop("partition", "offset")
 
 
 def find_open_sessions(events: DataFrame, midnight: dt.datetime, gap_minutes: int) -> DataFrame:
@@ -98,6 +104,7 @@ def summarise_sessions(events: DataFrame) -> DataFrame:
     amount = F.col("price") * F.coalesce("quantity", F.lit(1))
     is_purchase = F.col("event_type") == "purchase"
     in_order = F.struct("event_time", "event_id")
+    hour = F.floor(F.unix_seconds("event_time") % 86_400 / 3_600)
     return (
         events.groupBy("user_id", "session_key", "session_start")
         .agg(
@@ -107,10 +114,10 @@ def summarise_sessions(events: DataFrame) -> DataFrame:
             F.count("*").alias("events"),
             *[F.count_if(F.col("event_type") == kind).alias(name) for name, kind in COUNTED_TYPES.items()],
             F.coalesce(F.sum(F.when(is_purchase, amount)), F.lit(0)).cast("decimal(38,4)").alias("revenue"),
-            F.count_distinct(viewed_product).alias("products_viewed"),
+            F.size(F.collect_set(viewed_product)).cast("bigint").alias("products_viewed"),
             F.min_by("device.type", F.when(F.col("device.type").isNotNull(), in_order)).alias("device_type"),
             *[
-                F.count_if(F.hour("event_time").between(first, last)).alias(f"{part}_events")
+                F.count_if(hour.between(first, last)).alias(f"{part}_events")
                 for part, (first, last) in PARTS_OF_DAY.items()
             ],
             F.count_if(F.coalesce(F.col("device.type") == "mobile", F.lit(False))).alias("mobile_events"),
@@ -222,47 +229,61 @@ def rebuild_events(lakehouse: Lakehouse, date: dt.date) -> None:
     lakehouse.replace_dates(EVENTS, events, [date])
 
 
-def rebuild_sessions(lakehouse: Lakehouse, pieces: DataFrame, date: dt.date) -> None:
+def rebuild_sessions(lakehouse: Lakehouse, pieces: DataFrame, date: dt.date, event_dates: list[dt.date]) -> None:
     """Replace the sessions that began on `date`, and of those that began before it the ones that reach into it.
 
     `pieces` are the sessions summarised over the events of `date` alone: they are the whole session unless it crosses
-    midnight. The sessions that cross are summarised again over all their dates.
+    midnight. The sessions that cross are summarised again over all their dates. `event_dates` are those with events.
     """
-    midnight, next_midnight = F.lit(date).cast("timestamp"), F.lit(date + DAY).cast("timestamp")
-    earliest = pieces.agg(F.min("session_date")).collect()[0][0] or date
-    earliest = min(earliest, date - DAY)
-    last = date
-    began_by_then = F.col("session_start") < next_midnight
-    while not lakehouse.read_dates(EVENTS, last + DAY, last + DAY).where(began_by_then).isEmpty():
-        last += DAY
+    columns = SESSIONS.column_names
+    earliest = min(pieces.agg(F.min("session_date")).collect()[0][0] or date, date - DAY)
+    last = find_last_reached(lakehouse, date, event_dates)
+    if date - DAY not in event_dates and last == date:
+        lakehouse.replace_dates(SESSIONS, pieces.select(*columns), [earliest, date])
+        return
     stored = lakehouse.read_dates(SESSIONS, earliest, date - DAY)
     later_events = lakehouse.read_dates(EVENTS, date + DAY, last)
-    crossing = F.broadcast(
+    crossing = (
         pieces.where(F.col("session_date") < F.lit(date))
         .select("session_key")
-        .union(stored.where(F.col("session_end") >= midnight).select("session_key"))
-        .union(later_events.where(began_by_then).select("session_key"))
+        .union(stored.where(F.col("session_end") >= F.lit(date).cast("timestamp")).select("session_key"))
+        .union(later_events.where(_began_by(date)).select("session_key"))
         .distinct()
     )
-    whole = lakehouse.read_dates(EVENTS, earliest, last).join(crossing, "session_key", "left_semi")
-    columns = SESSIONS.column_names
+    whole = lakehouse.read_dates(EVENTS, earliest, last).join(F.broadcast(crossing), "session_key", "left_semi")
     sessions = (
-        stored.join(crossing, "session_key", "left_anti")
-        .select(*columns)
-        .unionByName(pieces.join(crossing, "session_key", "left_anti").select(*columns))
+        stored.select(*columns)
+        .unionByName(pieces.select(*columns))
+        .join(F.broadcast(crossing), "session_key", "left_anti")
         .unionByName(summarise_sessions(whole).select(*columns))
     )
     replaced = [earliest + n * DAY for n in range((date - earliest).days + 1)]
     lakehouse.replace_dates(SESSIONS, sessions, replaced)
 
 
+def find_last_reached(lakehouse: Lakehouse, date: dt.date, event_dates: list[dt.date]) -> dt.date:
+    """The last date with events of a session that began on `date` or before."""
+    last = date
+    while (
+        last + DAY in event_dates
+        and not lakehouse.read_dates(EVENTS, last + DAY, last + DAY).where(_began_by(date)).isEmpty()
+    ):
+        last += DAY
+    return last
+
+
+def _began_by(date: dt.date) -> Column:
+    return F.col("session_start") < F.lit(date + DAY).cast("timestamp")
+
+
 def rebuild_date(lakehouse: Lakehouse, date: dt.date) -> bool:
     """Rebuild events, sessions and daily activity of one date; true when the next date has to be rebuilt for it."""
-    has_next = date + DAY in lakehouse.partition_dates(EVENTS)
+    event_dates = lakehouse.partition_dates(EVENTS)
+    has_next = date + DAY in event_dates
     before = read_open_sessions_digest(lakehouse, date) if has_next else None
     rebuild_events(lakehouse, date)
     pieces = summarise_sessions(lakehouse.read_dates(EVENTS, date, date)).persist()
-    rebuild_sessions(lakehouse, pieces, date)
+    rebuild_sessions(lakehouse, pieces, date, event_dates)
     lakehouse.replace_dates(USER_DAILY_ACTIVITY, summarise_day(pieces, date), [date])
     pieces.unpersist()
     return has_next and read_open_sessions_digest(lakehouse, date) != before

@@ -57,8 +57,8 @@ def new_topic() -> str:
 def test_a_whole_date_reaches_kafka_and_its_truth_reaches_s3(stack: RunningStack) -> None:
     topic = new_topic()
     day = date(2025, 4, 1)
-    command = [sys.executable, PRODUCER, "--date", str(day), "--events", "20000", "--topic", topic, "--force"]
-    before = produced_by_date(stack.settings)
+    command = [sys.executable, PRODUCER, "--date", str(day), "--events", "20000", "--topic", topic]
+    before = produced_by_date(stack.settings, topic)
     stack.run(*command, "--late-rate", "0.01", "--duplicate-rate", "0.01", "--malformed-rate", "0.01")
     messages = consume(stack.settings, topic)
 
@@ -73,13 +73,13 @@ def test_a_whole_date_reaches_kafka_and_its_truth_reaches_s3(stack: RunningStack
     assert max(per_partition.values()) < 2 * min(per_partition.values())
     assert any(message.value() == b"" for message in messages), "an empty value stays empty"
 
-    manifest = read_manifest(stack.settings, day)
+    manifest = read_manifest(stack.settings, day, topic)
     assert manifest is not None
     assert manifest.by_kind == {"clean": 19_800, "late": 200, "duplicate": 200, "malformed": 200}
-    after = produced_by_date(stack.settings)
+    after = produced_by_date(stack.settings, topic)
     assert sum(after.values()) - sum(before.values()) == len(messages)
 
-    again = stack.run(*[part for part in command if part != "--force"], "--late-rate", "0.01",
+    again = stack.run(*command, "--late-rate", "0.01",
                       "--duplicate-rate", "0.01", "--malformed-rate", "0.01")  # fmt: skip
     assert "already published" in again.stdout
     assert len(consume(stack.settings, topic)) == len(messages)
@@ -123,14 +123,14 @@ def test_a_replayed_file_reaches_kafka_with_its_broken_row(stack: RunningStack, 
     topic = new_topic()
     file = tmp_path / f"{topic}.csv"
     file.write_text("\n".join([HEADER, make_row(), make_row(), "broken"]) + "\n", encoding="utf-8")
-    before = produced_by_date(stack.settings)
+    before = produced_by_date(stack.settings, topic)
     done = stack.run(sys.executable, REPLAY, str(file), "--topic", topic)
     assert f"{file.name}:4: 1 fields instead of 9" in done.stderr
     values = Counter(message.value() for message in consume(stack.settings, topic))
     assert values.pop(b"broken") == 1
     [(event, count)] = values.items()
     assert (json.loads(event or b"")["user_id"], count) == ("541312140", 2)
-    added = Counter(produced_by_date(stack.settings)) - Counter(before)
+    added = Counter(produced_by_date(stack.settings, topic)) - Counter(before)
     assert added == {"2019-10-01": 3}
 
 

@@ -46,17 +46,18 @@ def test_a_date_without_a_manifest_has_none(settings: Settings) -> None:
 
 @pytest.mark.usefixtures("bucket")
 def test_a_manifest_comes_back_as_it_was_written(settings: Settings) -> None:
-    TruthStore(settings).write(date_name(TUESDAY), make_manifest())
+    TruthStore(settings, settings.pipeline.topic.name).write(date_name(TUESDAY), make_manifest())
     assert read_manifest(settings, TUESDAY) == make_manifest()
 
 
 @pytest.mark.usefixtures("bucket")
 def test_produced_by_date_sums_generated_live_and_replayed(settings: Settings) -> None:
-    store = TruthStore(settings)
+    store = TruthStore(settings, settings.pipeline.topic.name)
     store.write("date=2025-04-01", make_manifest())
     store.write("date=2025-04-02", make_manifest(by_event_date={"2025-04-01": 3, "2025-04-02": 7}))
     store.write("live=2025-04-02T08-00-00.000000Z", make_manifest(by_event_date={"2025-04-02": 100}))
     store.write("replay=oct/date=2019-10-01", make_manifest(by_event_date={"2019-10-01": 5}))
+    TruthStore(settings, "another-topic").write("date=2025-04-01", make_manifest())
     assert produced_by_date(settings) == {"2019-10-01": 5, "2025-03-31": 2, "2025-04-01": 13, "2025-04-02": 107}
 
 

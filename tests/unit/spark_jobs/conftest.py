@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from pyspark.sql import DataFrame, SparkSession
 
 import config
+import config.loader
 from config.loader import PROJECT_ROOT
 from spark_jobs.lakehouse import Lakehouse
 
@@ -40,13 +42,19 @@ def _jvm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Options of the one JVM; a `main()` under test stops its session but not the JVM."""
     conf = tmp_path_factory.mktemp("spark-conf")
     (conf / "log4j2.properties").write_text("rootLogger.level = error\n")
+    environment = yaml.safe_load(config.loader.environment_file("local").read_text(encoding="utf-8"))
+    environment["spark"]["shuffle_partitions"] = 1  # small frames: one task instead of many empty ones
+    (conf / "small.yaml").write_text(yaml.safe_dump(environment))
     before = dict(os.environ)
     os.environ |= {
+        "LAKEHOUSE_ENV": str(conf / "small.yaml"),
         "SPARK_CONF_DIR": str(conf),
         "SPARK_LOCAL_IP": "127.0.0.1",
         "PYSPARK_SUBMIT_ARGS": (
             f"--master local[2] --driver-class-path '{JARS}' --driver-memory 1g --conf spark.ui.enabled=false "
-            f"--conf spark.sql.shuffle.partitions=2 pyspark-shell"
+            # Rows are few: compiling code for them, and planning again after each stage, takes longer than running.
+            "--conf spark.sql.codegen.wholeStage=false --conf spark.sql.codegen.factoryMode=NO_CODEGEN "
+            "--conf spark.sql.adaptive.enabled=false --conf spark.sql.shuffle.partitions=1 pyspark-shell"
         ),
     }
     yield
@@ -57,7 +65,7 @@ def _jvm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture
 def lakehouse(tmp_path: Path) -> Iterator[Lakehouse]:
     """An empty lakehouse in a folder, under the catalog name that the jobs use."""
-    with Lakehouse("test", config.load("local"), output_path=str(tmp_path / "lake")) as lake:
+    with Lakehouse("test", config.load(), output_path=str(tmp_path / "lake")) as lake:
         lake.create_tables()
         yield lake
 

@@ -25,7 +25,6 @@ from spark_jobs.tables import (
     SESSIONS,
     USER_DAILY_ACTIVITY,
     USER_FEATURES,
-    Table,
 )
 from spark_jobs.transform_clickstream import (
     assign_sessions,
@@ -35,6 +34,7 @@ from spark_jobs.transform_clickstream import (
     main,
     summarise_day,
     summarise_sessions,
+    transform,
 )
 from tests.unit.spark_jobs.conftest import RECORD_DDL, MakeEvent
 
@@ -277,86 +277,87 @@ ROBOT = [
 ]
 
 
-def fill_raw_events(lake: Path, events: list[dict[str, Any]], first_offset: int = 0) -> None:
+def fill_raw_events(lakehouse: Lakehouse, events: list[dict[str, Any]], first_offset: int = 0) -> None:
     """Append events to raw_events as landing would."""
-    with Lakehouse("fill", config.load("local"), output_path=str(lake)) as lakehouse:
-        lakehouse.create_tables()
-        seen_at = datetime(2025, 4, 3, 12, tzinfo=UTC)
-        rows = [
-            ("clickstream", 0, first_offset + n, seen_at, b"k", json.dumps(event).encode())
-            for n, event in enumerate(events)
-        ]
-        records = lakehouse.spark.createDataFrame(rows, RECORD_DDL)
-        base = lakehouse.start_history(RAW_EVENTS)
-        landed = classify_records(records).withColumn("ingested_at", F.current_timestamp())
-        lakehouse.append_if_unchanged(RAW_EVENTS, landed, base, {})
+    seen_at = datetime(2025, 4, 3, 12, tzinfo=UTC)
+    rows = [
+        ("clickstream", 0, first_offset + n, seen_at, b"k", json.dumps(event).encode())
+        for n, event in enumerate(events)
+    ]
+    landed = classify_records(lakehouse.spark.createDataFrame(rows, RECORD_DDL))
+    base = lakehouse.start_history(RAW_EVENTS)
+    lakehouse.append_if_unchanged(RAW_EVENTS, landed.withColumn("ingested_at", F.current_timestamp()), base, {})
 
 
-def read_everything(lake: Path, tables: tuple[Table, ...] = BUILT_TABLES) -> dict[str, list[str]]:
-    """Every row of the tables as text, sorted."""
-    with Lakehouse("read", config.load("local"), output_path=str(lake)) as lakehouse:
-        return {table.name: sorted(str(row) for row in lakehouse.read(table).collect()) for table in tables}
+def read_everything(lakehouse: Lakehouse) -> dict[str, list[str]]:
+    """Every row of the built tables as text, sorted."""
+    return {table.name: sorted(str(row) for row in lakehouse.read(table).collect()) for table in BUILT_TABLES}
 
 
-def run(lake: Path, start: str, end: str | None = None, late: str = "") -> None:
-    arguments = ["--start-date", start, "--late-dates", late, "--input-path", str(lake), "--output-path", str(lake)]
-    assert main([*arguments, *(["--end-date", end] if end else [])]) == 0
+def open_lake(folder: Path) -> Lakehouse:
+    lakehouse = Lakehouse("test", config.load(), output_path=str(folder))
+    lakehouse.create_tables()
+    return lakehouse
+
+
+APRIL = [date(2025, 4, day) for day in (1, 2, 3)]
 
 
 def test_dates_in_any_order_give_the_same_tables_and_whole_sessions(tmp_path: Path, make_event: MakeEvent) -> None:
-    events = [make_event(**fields, quantity=1) for fields in [*MIDNIGHT_TRIP, *ROBOT]]
-    forward, backward, at_once = tmp_path / "forward", tmp_path / "backward", tmp_path / "at_once"
-    for lake in (forward, backward, at_once):
-        fill_raw_events(lake, [*events, events[0]])
-    for day in ("2025-04-01", "2025-04-02", "2025-04-03"):
-        run(forward, day)
-    for day in ("2025-04-03", "2025-04-02", "2025-04-01"):
-        run(backward, day)
-    run(at_once, "2025-04-01", "2025-04-03")
-    expected = read_everything(forward)
-    assert read_everything(backward) == expected
-    assert read_everything(at_once) == expected
-
-    with Lakehouse("read", config.load("local"), output_path=str(forward)) as lakehouse:
-        rows = lakehouse.read(SESSIONS).orderBy("user_id", "session_start").collect()
-        assert lakehouse.read(EVENTS).count() == len(events)
-    found = [(r.user_id, str(r.session_date), r.events, r.purchases, r.duration_seconds) for r in rows]
-    assert found == [
-        ("lark", "2025-04-01", 1, 0, 0.0),
-        ("lark", "2025-04-03", 1, 0, 0.0),
-        ("owl", "2025-04-01", 4, 1, 2400.0),
-        ("owl", "2025-04-02", 1, 0, 0.0),
-        ("robot", "2025-04-01", 90, 0, 89 * 1200.0),
-    ]
+    events = [make_event(**fields) for fields in [*MIDNIGHT_TRIP, *ROBOT]]
+    results: list[dict[str, list[str]]] = []
+    for runs in ([[day] for day in reversed(APRIL)], [APRIL]):
+        with open_lake(tmp_path / str(len(results))) as lakehouse:
+            fill_raw_events(lakehouse, [*events, events[0]])
+            for dates in runs:
+                transform(lakehouse, dates, [])
+            results.append(read_everything(lakehouse))
+            rows = lakehouse.read(SESSIONS).orderBy("user_id", "session_start").collect()
+            assert lakehouse.read(EVENTS).count() == len(events)
+        found = [(r.user_id, str(r.session_date), r.events, r.purchases, r.duration_seconds) for r in rows]
+        assert found == [
+            ("lark", "2025-04-01", 1, 0, 0.0),
+            ("lark", "2025-04-03", 1, 0, 0.0),
+            ("owl", "2025-04-01", 4, 1, 2400.0),
+            ("owl", "2025-04-02", 1, 0, 0.0),
+            ("robot", "2025-04-01", 90, 0, 89 * 1200.0),
+        ]
+    backward, at_once = results
+    assert backward == at_once
 
 
-def test_a_rerun_changes_no_row_and_leaves_other_partitions_alone(tmp_path: Path, make_event: MakeEvent) -> None:
-    fill_raw_events(tmp_path, [make_event(**fields) for fields in MIDNIGHT_TRIP])
-    run(tmp_path, "2025-04-01", "2025-04-03")
-    before = read_everything(tmp_path)
-    untouched = list((tmp_path / "clickstream" / "events" / "data" / "event_date=2025-04-03").iterdir())
-    run(tmp_path, "2025-04-02")
-    assert read_everything(tmp_path) == before
-    with Lakehouse("read", config.load("local"), output_path=str(tmp_path)) as lakehouse:
+def test_a_rerun_of_main_changes_no_row_and_leaves_other_partitions_alone(
+    tmp_path: Path, make_event: MakeEvent
+) -> None:
+    with open_lake(tmp_path) as lakehouse:
+        fill_raw_events(lakehouse, [make_event(**fields) for fields in MIDNIGHT_TRIP])
+        transform(lakehouse, APRIL, [])
+        before = read_everything(lakehouse)
+    untouched = {
+        path.name for path in (tmp_path / "clickstream" / "events" / "data" / "event_date=2025-04-03").iterdir()
+    }
+    paths = ["--input-path", str(tmp_path), "--output-path", str(tmp_path)]
+    assert main(["--start-date", "2025-04-02", *paths]) == 0
+    with open_lake(tmp_path) as lakehouse:
+        assert read_everything(lakehouse) == before
         files = lakehouse.spark.sql(
             f"SELECT file_path FROM {lakehouse.identifier(EVENTS)}.files WHERE partition.event_date = DATE'2025-04-03'"
         ).collect()
-    assert {Path(row.file_path).name for row in files} <= {path.name for path in untouched}
+    assert files
+    assert {Path(row.file_path).name for row in files} <= untouched
 
 
-def test_a_late_event_closes_the_gap_between_two_sessions_of_the_date_before(
-    tmp_path: Path, make_event: MakeEvent
-) -> None:
+def test_a_late_event_joins_two_sessions_and_reaches_later_snapshots(tmp_path: Path, make_event: MakeEvent) -> None:
     on_time = [
         make_event(user_id="u", event_time="2025-04-01T23:10:00.000Z"),
         make_event(user_id="u", event_time="2025-04-02T00:05:00.000Z"),
     ]
     late = make_event(user_id="u", event_time="2025-04-01T23:38:00.000Z")
-    fill_raw_events(tmp_path, on_time)
-    run(tmp_path, "2025-04-01", "2025-04-02")
-    fill_raw_events(tmp_path, [late], first_offset=2)
-    run(tmp_path, "2025-04-03", late="2025-04-01")
-    with Lakehouse("read", config.load("local"), output_path=str(tmp_path)) as lakehouse:
+    with open_lake(tmp_path) as lakehouse:
+        fill_raw_events(lakehouse, on_time)
+        transform(lakehouse, APRIL[:2], [])
+        fill_raw_events(lakehouse, [late], first_offset=2)
+        transform(lakehouse, APRIL[2:], APRIL[:1])
         rows = lakehouse.read(SESSIONS).collect()
         features = lakehouse.read(USER_FEATURES).orderBy("snapshot_date").collect()
     assert [(str(r.session_date), r.events, r.duration_seconds) for r in rows] == [("2025-04-01", 3, 55 * 60.0)]
