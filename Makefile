@@ -45,7 +45,10 @@ check: setup ## lint, types and unit tests: under a minute
 	@$(VENV)/mypy
 	@$(VENV)/pytest -q tests/unit
 
-test: setup ## every test; those of tests/integration start a stack of their own
+test: setup ## lint, types and every test; those of tests/integration start a stack of their own
+	@$(VENV)/ruff check .
+	@$(VENV)/ruff format --check .
+	@$(VENV)/mypy
 	@$(VENV)/pytest tests
 
 bench: setup ## measure
@@ -54,6 +57,7 @@ bench: setup ## measure
 run: up ## the whole pipeline for one date, on a running stack
 	@$(VENV)/python -m infra.local.run_pipeline
 
-replay: setup ## publish a real dataset to Kafka: FILE=events.csv.gz
+replay: setup ## a real file through Kafka and the DAG: FILE=events.csv.gz
 	@test -n "$(FILE)" || { echo 'say which file: make replay FILE=events.csv.gz' >&2; exit 2; }
+	@$(STACK) up
 	@$(VENV)/python -m infra.local.replay_file "$(FILE)"

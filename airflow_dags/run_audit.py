@@ -15,6 +15,7 @@ import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.compute as pc  # type: ignore[import-untyped]
 from airflow.sdk.exceptions import AirflowFailException
 from pyiceberg.table import Table
+from pyiceberg.table.snapshots import Snapshot
 
 import config
 from config.catalog import open_catalog
@@ -79,12 +80,12 @@ def check_landing(date: dt.date) -> dict[str, Any]:
     """
     audit = Audit()
     raw = audit.table("raw_events")
-    runs = [s for s in raw.snapshots() if s.summary and s.summary.additional_properties.get("run-date") == f'"{date}"']
+    runs = [snapshot for snapshot in raw.snapshots() if _summary(snapshot).get("run-date") == f'"{date}"']
     starts: dict[str, int] = {}
     ends: dict[str, int] = {}
     topic = audit.settings.pipeline.topic.name
     for snapshot in runs:
-        summary = snapshot.summary.additional_properties if snapshot.summary else {}
+        summary = _summary(snapshot)
         start = json.loads(summary["kafka-start-offsets"])[topic]
         end = json.loads(summary["kafka-end-offsets"])[topic]
         starts, ends = {**start, **starts}, {**ends, **end}
@@ -131,8 +132,8 @@ def check_transform(date: dt.date, landed: dict[str, Any]) -> dict[str, Any]:
             raise AirflowFailException(
                 f"{day}: {counts.clean} clean events, but raw_events has {counts.distinct}: {counts}"
             )
-    summary = _newest_summary(audit.table("user_features"), date)
-    return {"rebuilt_snapshots": json.loads(summary["rebuilt-snapshots"]) if summary else []}
+    features = _newest_snapshot(audit.table("user_features"), date)
+    return {"rebuilt_snapshots": json.loads(_summary(features)["rebuilt-snapshots"]) if features else []}
 
 
 def check_segments(date: dt.date) -> None:
@@ -157,7 +158,7 @@ def record_run(date: dt.date, run_id: str, landed: dict[str, Any]) -> None:
     counts = audit.count_date(date)
     produced = produced_by_date(audit.settings).get(date.isoformat())
     jobs = {"land": "raw_events", "transform": "user_features", "segment": "user_segments"}
-    summaries = {job: _newest_summary(audit.table(name), date) for job, name in jobs.items()}
+    commits = {job: _newest_snapshot(audit.table(name), date) for job, name in jobs.items()}
     row = {
         "run_id": run_id,
         "produced": produced,
@@ -171,7 +172,7 @@ def record_run(date: dt.date, run_id: str, landed: dict[str, Any]) -> None:
         "too_late": landed["too_late"],
         "start_offsets": json.dumps(landed["start_offsets"]),
         "end_offsets": json.dumps(landed["end_offsets"]),
-        "job_seconds": {job: float(summary["job-seconds"]) for job, summary in summaries.items() if summary},
+        "job_seconds": {job: _job_seconds(commit) for job, commit in commits.items() if commit},
         "recorded_at": dt.datetime.now(dt.UTC),
         "event_date": date,
     }
@@ -182,10 +183,15 @@ def record_run(date: dt.date, run_id: str, landed: dict[str, Any]) -> None:
         raise AirflowFailException(f"{date}: landed is not clean + quarantined + duplicates: {counts}")
 
 
-def _newest_summary(table: Table, date: dt.date) -> dict[str, str] | None:
-    """Summary of the newest snapshot that the run of `date` committed."""
-    for snapshot in reversed(table.snapshots()):
-        properties = snapshot.summary.additional_properties if snapshot.summary else {}
-        if properties.get("run-date") == f'"{date}"':
-            return dict(properties)
-    return None
+def _newest_snapshot(table: Table, date: dt.date) -> Snapshot | None:
+    """The newest snapshot that the run of `date` committed."""
+    return next((s for s in reversed(table.snapshots()) if _summary(s).get("run-date") == f'"{date}"'), None)
+
+
+def _summary(snapshot: Snapshot) -> dict[str, str]:
+    return dict(snapshot.summary.additional_properties) if snapshot.summary else {}
+
+
+def _job_seconds(commit: Snapshot) -> float:
+    """From the start of the job to its commit."""
+    return (commit.timestamp_ms - int(_summary(commit)["job-started-ms"])) / 1000

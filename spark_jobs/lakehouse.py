@@ -90,7 +90,7 @@ class Lakehouse:
         input_path: str | None = None,
         inputs: tuple[Table, ...] = (),
     ) -> None:
-        self.started = time.monotonic()
+        self.started_ms = time.time_ns() // 1_000_000
         self.settings = settings
         self._inputs = inputs if input_path else ()
         self.models_path = f"{output_path}/models" if output_path else settings.paths.models
@@ -110,9 +110,11 @@ class Lakehouse:
 
     def create_tables(self) -> None:
         """Create what is missing, with every comment; leaves existing tables as they are."""
-        self.spark.sql(f"CREATE NAMESPACE IF NOT EXISTS {CATALOG}.{self.settings.paths.database}")
+        database = f"{CATALOG}.{self.settings.paths.database}"
+        self.spark.sql(f"CREATE NAMESPACE IF NOT EXISTS {database}")
+        existing = {row.tableName for row in self.spark.sql(f"SHOW TABLES IN {database}").collect()}
         for table in TABLES:
-            if table not in self._inputs and not self.exists(table):
+            if table not in self._inputs and self.identifier(table).rpartition(".")[2] not in existing:
                 columns = ", ".join(f"`{c.name}` {c.type} COMMENT '{_quote(c.comment)}'" for c in table.columns)
                 partition = f"PARTITIONED BY (`{table.partition}`)" if table.partition else ""
                 properties = ", ".join(f"'{key}'='{value}'" for key, value in _TABLE_PROPERTIES.items())
@@ -120,9 +122,6 @@ class Lakehouse:
                     f"CREATE TABLE IF NOT EXISTS {self.identifier(table)} ({columns}) USING iceberg {partition} "
                     f"COMMENT '{_quote(table.comment)}' TBLPROPERTIES ({properties})"
                 )
-
-    def exists(self, table: Table) -> bool:
-        return self.spark.catalog.tableExists(self.identifier(table))
 
     def read(self, table: Table) -> DataFrame:
         """Every row; the caller bounds the partition column on both sides."""
@@ -159,13 +158,9 @@ class Lakehouse:
 
     def start_history(self, table: Table) -> int:
         """Id of the newest snapshot; an empty table gets its first one, so that there is always one to compare with."""
-        head = self.head(table)
-        if head is None:
+        if not self.history(table):
             self.spark.createDataFrame([], table.ddl).writeTo(self.identifier(table)).append()
-            head = self.head(table)
-        if head is None:
-            raise RuntimeError(f"{self.identifier(table)} has no snapshot after a commit")
-        return int(head.snapshot_id)
+        return int(self.history(table)[0].snapshot_id)
 
     def append_if_unchanged(self, table: Table, frame: DataFrame, base: int, summary: dict[str, str]) -> int:
         """Append `frame` on top of snapshot `base`, or fail where somebody else has committed since.
@@ -188,35 +183,33 @@ class Lakehouse:
                 if "ancestor" not in str(error):
                     raise
                 raise ConcurrentCommitError(f"{name} has changed since snapshot {base}") from error
-            appended = self.head(table, branch)
-            return int(appended.summary.get("added-records", 0)) if appended else 0
+            return int(self.history(table, branch)[0].summary.get("added-records", 0))
         finally:
             self.spark.sql(f"ALTER TABLE {name} DROP BRANCH IF EXISTS `{branch}`")
 
-    def head(self, table: Table, branch: str = "main") -> Row | None:
-        """The newest snapshot of `branch` (`snapshot_id`, `summary`), or None for a table without one."""
-        rows = self.spark.sql(
-            f"SELECT s.snapshot_id, s.summary FROM {self.identifier(table)}.snapshots s "
-            f"JOIN {self.identifier(table)}.refs r ON r.snapshot_id = s.snapshot_id WHERE r.name = '{branch}'"
-        ).collect()
-        return rows[0] if rows else None
+    def history(self, table: Table, branch: str = "main") -> list[Row]:
+        """The snapshots of `branch` (`snapshot_id`, `parent_id`, `summary`), newest first; empty before the first."""
+        name = self.identifier(table)
+        refs = {
+            row.name: row.snapshot_id for row in self.spark.sql(f"SELECT name, snapshot_id FROM {name}.refs").collect()
+        }
+        snapshots = self.spark.sql(f"SELECT snapshot_id, parent_id, summary FROM {name}.snapshots").collect()
+        by_id = {row.snapshot_id: row for row in snapshots}
+        found, snapshot_id = [], refs.get(branch)
+        while snapshot_id in by_id:
+            found.append(by_id[snapshot_id])
+            snapshot_id = found[-1].parent_id
+        return found
 
     def newest_summary(self, table: Table, key: str) -> str | None:
-        """`key` of the newest snapshot of main's history whose summary has it."""
-        name = self.identifier(table)
-        rows = self.spark.sql(
-            f"SELECT s.summary['{key}'] AS value FROM {name}.history h JOIN {name}.snapshots s "
-            f"ON s.snapshot_id = h.snapshot_id WHERE h.is_current_ancestor AND s.summary['{key}'] IS NOT NULL "
-            "ORDER BY h.made_current_at DESC, s.committed_at DESC LIMIT 1"
-        ).collect()
-        return str(rows[0].value) if rows else None
+        """`key` of the newest snapshot of main whose summary has it."""
+        values = (snapshot.summary.get(key) for snapshot in self.history(table))
+        return next((value for value in values if value is not None), None)
 
     def job_summary(self, **values: Any) -> dict[str, str]:
-        """What a job leaves in a snapshot: its wall seconds so far and `values` as JSON."""
-        seconds = round(time.monotonic() - self.started, 1)
-        return {"job-seconds": str(seconds)} | {
-            key.replace("_", "-"): json.dumps(value, default=str) for key, value in values.items()
-        }
+        """What a job leaves in a snapshot: when it started (epoch milliseconds), and `values` as JSON."""
+        described = {key.replace("_", "-"): json.dumps(value, default=str) for key, value in values.items()}
+        return {"job-started-ms": str(self.started_ms)} | described
 
 
 class ConcurrentCommitError(Exception):

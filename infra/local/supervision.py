@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import time
@@ -134,10 +135,14 @@ def log_file(layout: Layout, service: str) -> Path:
 
 
 def record_process(state: Path, service: str) -> None:
-    """Remember the calling process as the one of a service; `exec` changes neither its id nor its birth."""
+    """Remember the calling process as one of a service; `exec` changes neither its id nor its birth.
+
+    Those before it stay on record: the children of a service that was killed live on, in its group, with their work.
+    """
     folder = state / "pids"
     folder.mkdir(exist_ok=True)
-    (folder / service).write_text(f"{os.getpid()} {psutil.Process().create_time()}", encoding="utf-8")
+    with (folder / service).open("a", encoding="utf-8") as record:
+        record.write(f"{os.getpid()} {psutil.Process().create_time()}\n")
 
 
 def leftovers(state: Path) -> list[psutil.Process]:
@@ -164,8 +169,9 @@ def _belongs(process: psutil.Process, state: Path, groups: set[int]) -> bool:
 def _recorded_groups(state: Path) -> set[int]:
     """Group ids of the recorded processes, without those whose id has gone to somebody else since."""
     groups = set()
-    for file in (state / "pids").glob("*"):
-        pid, _, birth = file.read_text(encoding="utf-8").partition(" ")
+    records = [line for file in (state / "pids").glob("*") for line in file.read_text(encoding="utf-8").splitlines()]
+    for record in records:
+        pid, _, birth = record.partition(" ")
         try:
             is_reused = psutil.Process(int(pid)).create_time() != float(birth)
         except psutil.NoSuchProcess:
@@ -187,6 +193,7 @@ def end_leftovers(state: Path, patience_seconds: float = 15) -> int:
         _, alive = psutil.wait_procs(processes, timeout=patience_seconds)
         if not alive:
             break
+    shutil.rmtree(state / "pids", ignore_errors=True)
     return len(processes)
 
 
