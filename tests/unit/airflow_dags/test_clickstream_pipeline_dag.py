@@ -1,0 +1,214 @@
+"""The daily DAG as Airflow parses it: its chain, its arguments rendered for a date, and what stands in its folder."""
+
+from __future__ import annotations
+
+import ast
+import datetime as dt
+import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from config.loader import PROJECT_ROOT
+from spark_jobs import land_raw_events, transform_clickstream, user_segmentation_ml
+from tests.unit.airflow_dags import import_with_home
+
+if TYPE_CHECKING:
+    from airflow.sdk import DAG
+
+DAGS = PROJECT_ROOT / "airflow_dags"
+CHAIN = [
+    ["publish_events.choose_source"],
+    ["publish_events.generator", "publish_events.replay", "publish_events.external"],
+    ["land_raw_events"],
+    ["check_landing"],
+    ["transform_clickstream"],
+    ["check_transform"],
+    ["user_segmentation_ml"],
+    ["check_segments"],
+    ["record_run"],
+]
+CHECK_AFTER = {
+    "land_raw_events": "check_landing",
+    "transform_clickstream": "check_transform",
+    "user_segmentation_ml": "check_segments",
+}
+
+
+@pytest.fixture(scope="module")
+def dag_module(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
+    """The module: building a DAG needs no database."""
+    return import_with_home("airflow_dags.clickstream_pipeline_dag", tmp_path_factory.mktemp("airflow"))
+
+
+@pytest.fixture(scope="module")
+def dag(dag_module: ModuleType) -> DAG:
+    found: DAG = dag_module.dag
+    return found
+
+
+RETURNED = {
+    "check_landing": {"rebuild_dates": ["2025-03-30", "2025-04-02"]},
+    "check_transform": {"rebuilt_snapshots": ["2025-03-30", "2025-03-31"]},
+}
+
+
+class XComs:
+    """The task instance of a template: what the checks before it returned."""
+
+    def xcom_pull(self, task_ids: str, **_: Any) -> dict[str, list[str]]:
+        return RETURNED[task_ids]
+
+
+def rendered(dag: DAG, task_id: str, field: str) -> Any:
+    """A field of a task as the run of the first of April 2025 sees it; its other dates are all different."""
+    task = dag.get_task(task_id)
+    context: Any = {
+        "data_interval_start": dt.datetime(2025, 4, 1, tzinfo=dt.UTC),
+        "data_interval_end": dt.datetime(2025, 4, 2, tzinfo=dt.UTC),
+        "logical_date": dt.datetime(2025, 4, 3, tzinfo=dt.UTC),
+        "ds": "2025-04-03",
+        "run_id": "backfill__1",
+        "ti": XComs(),
+        "params": {"event_source": "replay", "replay_file": "/data/2019 Oct.csv.gz", "events": 500},
+    }
+    return task.render_template(getattr(task, field), context)
+
+
+def test_the_tasks_form_one_chain_in_the_order_of_the_data(dag: DAG) -> None:
+    assert sorted(dag.task_ids) == sorted(task for step in CHAIN for task in step)
+    for before, after in itertools.pairwise(CHAIN):
+        for task in after:
+            assert set(before) <= dag.get_task(task).upstream_task_ids, task
+    for number, step in enumerate(CHAIN):
+        earlier = {task for done in CHAIN[:number] for task in done}
+        for task in step:
+            assert dag.get_task(task).upstream_task_ids <= earlier, task
+
+
+def test_every_spark_job_runs_its_own_file_and_only_its_check_follows(dag: DAG) -> None:
+    jobs = {task.task_id: task for task in dag.tasks if task.task_type == "SparkSubmitOperator"}
+    assert set(jobs) == set(CHECK_AFTER)
+    for name, job in jobs.items():
+        assert job.downstream_task_ids == {CHECK_AFTER[name]}
+        assert Path(rendered(dag, name, "application")) == PROJECT_ROOT / "spark_jobs" / f"{name}.py"
+        assert Path(rendered(dag, name, "application")).is_file()
+
+
+def test_retries_and_timeouts_come_from_the_shared_arguments_on_every_task(dag: DAG, dag_module: ModuleType) -> None:
+    shared = dag_module.DEFAULT_ARGUMENTS
+    assert shared["retries"] >= 1
+    assert shared["retry_delay"] > dt.timedelta()
+    assert shared["execution_timeout"] > dt.timedelta()
+    assert dag.default_args == shared
+    for task in dag.tasks:
+        assert {name: getattr(task, name) for name in shared} == shared, task.task_id
+
+
+def test_one_run_a_day_has_the_utc_date_as_its_interval_and_nothing_is_caught_up(dag: DAG) -> None:
+    from airflow.sdk import CronDataIntervalTimetable
+
+    assert isinstance(dag.timetable, CronDataIntervalTimetable)
+    assert (dag.timetable.expression, str(dag.timetable.timezone)) == ("0 0 * * *", "UTC")
+    assert dag.catchup is False
+    assert dag.max_active_runs == 1
+    assert dag.start_date is not None
+    assert dag.start_date.utcoffset() == dt.timedelta()
+    assert dag.start_date.time() == dt.time()
+
+
+def test_each_choice_of_the_event_source_is_a_task_that_the_branch_can_take(dag: DAG) -> None:
+    param = dag.params.get_param("event_source")
+    assert param.schema["enum"] == ["generator", "replay", "external"]
+    branch: Any = dag.get_task("publish_events.choose_source")
+    taken = {branch.python_callable(source) for source in param.schema["enum"]}
+    assert taken == branch.downstream_task_ids
+    assert rendered(dag, "publish_events.choose_source", "op_args") == ("replay",)
+
+
+def test_landing_runs_although_two_of_the_three_sources_are_skipped(dag: DAG) -> None:
+    assert dag.get_task("land_raw_events").trigger_rule == "none_failed_min_one_success"
+    others = {task.trigger_rule.value for task in dag.tasks if task.task_id != "land_raw_events"}
+    assert others == {"all_success"}
+
+
+def test_every_task_gets_the_start_of_its_data_interval(dag: DAG) -> None:
+    assert rendered(dag, "publish_events.generator", "bash_command").endswith(
+        "&& exec python -m data_generator.event_producer --date 2025-04-01 --events 500"
+    )
+    assert rendered(dag, "publish_events.replay", "bash_command").endswith(
+        "&& exec python -m data_generator.dataset_replay '/data/2019 Oct.csv.gz' --date 2025-04-01"
+    )
+    for check in ("check_landing", "check_transform", "check_segments", "record_run"):
+        assert rendered(dag, check, "op_args")[0] == "2025-04-01", check
+    assert rendered(dag, "check_transform", "op_args")[1] == RETURNED["check_landing"]
+    assert rendered(dag, "record_run", "op_args")[1:] == ("backfill__1", RETURNED["check_landing"])
+
+
+def test_each_job_understands_the_arguments_that_its_task_gives_it(dag: DAG) -> None:
+    first = dt.date(2025, 4, 1)
+    land = land_raw_events.parse_arguments(rendered(dag, "land_raw_events", "application_args"))
+    assert land.run_date in (first, str(first))
+    transform = transform_clickstream.parse_arguments(rendered(dag, "transform_clickstream", "application_args"))
+    assert (transform.start_date, transform.late_dates) in [
+        (first, "2025-03-30,2025-04-02"),
+        (first, [dt.date(2025, 3, 30), dt.date(2025, 4, 2)]),
+    ]
+    segment = user_segmentation_ml.parse_arguments(rendered(dag, "user_segmentation_ml", "application_args"))
+    assert (segment.start_date, segment.dates) == (first, "2025-03-30,2025-03-31")
+
+
+def test_the_dag_explains_itself(dag: DAG, dag_module: ModuleType) -> None:
+    assert dag.doc_md is not None
+    assert dag.doc_md.strip() == (dag_module.__doc__ or "").strip()
+    for word in ("Schedule", "Inputs", "Outputs", "rerun is safe", "When it fails"):
+        assert word in dag.doc_md
+
+
+def test_parsing_the_dag_imports_neither_spark_nor_pandas_nor_the_jobs(tmp_path: Path) -> None:
+    code = (
+        "import sys; from airflow_dags.clickstream_pipeline_dag import dag; print(dag.dag_id, sorted("
+        "{name.partition('.')[0] for name in sys.modules} & {'pyspark', 'pandas', 'pyarrow', 'spark_jobs'}))"
+    )
+    # Against its own empty home: not the Airflow of the caller.
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("AIRFLOW", "LAKEHOUSE"))}
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=PROJECT_ROOT,
+        env=environment | {"AIRFLOW_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert result.stdout.splitlines()[-1] == "clickstream_pipeline []"
+
+
+def defines_a_dag(file: Path) -> bool:
+    """Calls `DAG(...)` or decorates with `dag`."""
+    names = {
+        node.id if isinstance(node, ast.Name) else node.attr
+        for tree in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        for node in ([tree.func] if isinstance(tree, ast.Call) else getattr(tree, "decorator_list", []))
+        if isinstance(node, ast.Name | ast.Attribute)
+    }
+    return bool(names & {"DAG", "dag"})
+
+
+def test_dags_stand_in_files_named_for_it_and_airflow_parses_no_other(dag_module: ModuleType) -> None:
+    from airflow.utils.file import find_dag_file_paths
+
+    assert dag_module.__file__ is not None
+    files = {file.name for file in DAGS.rglob("*.py") if file.name != "__init__.py"}
+    with_dag = {file.name for file in DAGS.rglob("*.py") if defines_a_dag(file)}
+    assert {"clickstream_pipeline_dag.py"} <= with_dag
+    assert with_dag == {name for name in files if name.endswith("_dag.py")}
+    parsed = {Path(path).name for path in find_dag_file_paths(str(DAGS), safe_mode=False)}
+    assert "run_audit.py" in files - parsed
+    assert parsed - {"__init__.py"} == with_dag

@@ -1,0 +1,318 @@
+"""The checks between the tasks on real Iceberg tables: PyIceberg writes them, its catalog lies in a folder."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pyarrow as pa  # type: ignore[import-untyped]
+import pytest
+from pyiceberg.catalog import Catalog, load_catalog
+from pyiceberg.table import Table
+
+import config
+from tests.unit.airflow_dags import import_with_home
+
+APRIL = [dt.date(2025, 4, day) for day in range(1, 31)]
+DAY = dt.date(2025, 4, 10)
+
+DATE = [("event_date", pa.date32())]
+SNAPSHOT = [("snapshot_date", pa.date32())]
+# The columns that the audit reads or writes, as spark_jobs/tables.py names them.
+COLUMNS: dict[str, list[tuple[str, pa.DataType]]] = {
+    "raw_events": [("error_type", pa.string()), ("event", pa.struct([("event_id", pa.string())])), *DATE],
+    "events": [("event_id", pa.string()), *DATE],
+    "sessions": [("session_key", pa.string()), ("session_date", pa.date32())],
+    "user_daily_activity": [("user_id", pa.string()), *DATE],
+    "user_features": [("user_id", pa.string()), *SNAPSHOT],
+    "user_segments": [("user_id", pa.string()), ("segment_id", pa.int32()), *SNAPSHOT],
+    "segment_profiles": [("segment_id", pa.int32()), ("users", pa.int64()), *SNAPSHOT],
+    "pipeline_runs": [
+        ("run_id", pa.string()),
+        *[(name, pa.int64()) for name in ("produced", "landed", "quarantined", "duplicates", "clean")],
+        *[(name, pa.int64()) for name in ("sessions", "users", "segmented_users", "too_late")],
+        ("start_offsets", pa.string()),
+        ("end_offsets", pa.string()),
+        ("job_seconds", pa.map_(pa.string(), pa.float64())),
+        ("recorded_at", pa.timestamp("us", tz="UTC")),
+        *DATE,
+    ],
+}
+
+
+def started_seconds_ago(seconds: int) -> str:
+    """When a job began that commits now, in epoch milliseconds."""
+    return str(int((time.time() - seconds) * 1000))
+
+
+@dataclass
+class Lake:
+    """The tables, and what the source says that it produced."""
+
+    catalog: Catalog
+    produced: dict[str, int] = field(default_factory=dict)
+
+    def table(self, name: str) -> Table:
+        return self.catalog.load_table(("clickstream", name))
+
+    def append(self, name: str, rows: list[dict[str, Any]], **summary: str) -> None:
+        table = self.table(name)
+        properties = {key.replace("_", "-"): value for key, value in summary.items()}
+        table.append(pa.Table.from_pylist(rows, pa.schema(COLUMNS[name])), snapshot_properties=properties)
+
+    def land(self, run: dt.date, start: int, end: int, rows: list[dict[str, Any]]) -> None:
+        """A landing run that says it took the offsets from `start` to `end` of partition 0."""
+        self.append(
+            "raw_events",
+            rows,
+            run_date=json.dumps(str(run)),
+            kafka_start_offsets=json.dumps({"clickstream": {"0": start}}),
+            kafka_end_offsets=json.dumps({"clickstream": {"0": end}}),
+            job_started_ms=started_seconds_ago(90),
+        )
+
+
+@pytest.fixture(scope="module")
+def run_audit(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
+    return import_with_home("airflow_dags.run_audit", tmp_path_factory.mktemp("airflow"))
+
+
+@pytest.fixture
+def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_audit: ModuleType) -> Lake:
+    catalog = load_catalog("t", type="sql", uri=f"sqlite:///{tmp_path}/catalog.db", warehouse=tmp_path.as_uri())
+    catalog.create_namespace("clickstream")
+    for name, columns in COLUMNS.items():
+        table = catalog.create_table(("clickstream", name), schema=pa.schema(columns))
+        with table.update_spec() as spec:
+            spec.add_identity(columns[-1][0])
+    made = Lake(catalog)
+    monkeypatch.delenv("LAKEHOUSE_ENV", raising=False)
+    monkeypatch.delenv("LAKEHOUSE_PIPELINE", raising=False)
+    monkeypatch.setattr(run_audit, "open_catalog", lambda _: made.catalog)
+    monkeypatch.setattr(run_audit, "produced_by_date", lambda _: made.produced)
+    return made
+
+
+@pytest.fixture(scope="module")
+def failure(run_audit: ModuleType) -> type[Exception]:
+    """What ends a task without a retry."""
+    found: type[Exception] = run_audit.AirflowFailException
+    return found
+
+
+def valid(day: dt.date, *event_ids: str) -> list[dict[str, Any]]:
+    """Rows of raw_events that passed landing's checks."""
+    return [{"error_type": None, "event": {"event_id": name}, "event_date": day} for name in event_ids]
+
+
+def quarantined(day: dt.date, count: int) -> list[dict[str, Any]]:
+    return [{"error_type": "not_json", "event": None, "event_date": day}] * count
+
+
+def clean(day: dt.date, *event_ids: str) -> list[dict[str, Any]]:
+    """Rows of events."""
+    return [{"event_id": name, "event_date": day} for name in event_ids]
+
+
+def test_duplicates_are_the_valid_rows_beyond_the_different_ids(run_audit: ModuleType) -> None:
+    assert run_audit.DateCounts(landed=100, quarantined=7, distinct=90, clean=0).duplicates == 3
+
+
+def test_a_date_is_counted_apart_from_its_neighbours(lake: Lake, run_audit: ModuleType) -> None:
+    lake.land(DAY, 0, 8, [*valid(DAY, "a", "b", "b", "c"), *quarantined(DAY, 2), *valid(APRIL[10], "d", "d")])
+    lake.append("events", [*clean(DAY, "a", "b", "c"), *clean(APRIL[10], "d")])
+    counts = run_audit.Audit().count_date(DAY)
+    assert counts == run_audit.DateCounts(landed=6, quarantined=2, distinct=3, clean=3)
+    assert counts.duplicates == 1
+
+
+def test_a_date_without_a_valid_record_counts_its_quarantined_ones(lake: Lake, run_audit: ModuleType) -> None:
+    lake.land(DAY, 0, 2, quarantined(DAY, 2))
+    assert run_audit.Audit().count_date(DAY) == run_audit.DateCounts(landed=2, quarantined=2, distinct=0, clean=0)
+
+
+def test_landing_rebuilds_allowed_late_dates_and_processed_later_ones_and_counts_the_rest(
+    lake: Lake, run_audit: ModuleType
+) -> None:
+    assert config.load("local").pipeline.transform.allowed_lateness_days == 3
+    lake.append("events", [*clean(APRIL[10], "x"), *clean(APRIL[5], "y")])
+    days = [APRIL[number - 1] for number in (5, 6, 6, 7, 9, 10, 11, 12)]
+    lake.land(DAY, 40, 48, [row for number, day in enumerate(days) for row in valid(day, str(number))])
+    lake.land(APRIL[13], 48, 49, valid(APRIL[7], "of another run"))
+    assert run_audit.check_landing(DAY) == {
+        "start_offsets": {"0": 40},
+        "end_offsets": {"0": 48},
+        "rebuild_dates": ["2025-04-07", "2025-04-09", "2025-04-11"],
+        "too_late": 3,
+    }
+
+
+def test_landing_in_several_commits_reports_one_range(lake: Lake, run_audit: ModuleType) -> None:
+    lake.land(DAY, 0, 1, valid(DAY, "a"))
+    lake.land(DAY, 1, 3, valid(DAY, "b", "c"))
+    found = run_audit.check_landing(DAY)
+    assert (found["start_offsets"], found["end_offsets"]) == ({"0": 0}, {"0": 3})
+
+
+@pytest.mark.usefixtures("lake")
+def test_a_date_without_landing_has_nothing_to_rebuild(run_audit: ModuleType) -> None:
+    assert run_audit.check_landing(DAY) == {
+        "start_offsets": {}, "end_offsets": {}, "rebuild_dates": [], "too_late": 0,
+    }  # fmt: skip
+
+
+def test_fewer_rows_than_kafka_offsets_fail_with_both_numbers(
+    lake: Lake, run_audit: ModuleType, failure: type[Exception]
+) -> None:
+    lake.land(DAY, 0, 5, valid(DAY, "a", "b", "c"))
+    with pytest.raises(failure, match=r"2025-04-10: Kafka has 5 records .* 3 were landed"):
+        run_audit.check_landing(DAY)
+
+
+def test_fewer_rows_than_were_produced_fail_with_the_number_lost(
+    lake: Lake, run_audit: ModuleType, failure: type[Exception]
+) -> None:
+    lake.land(DAY, 0, 3, valid(DAY, "a", "b", "c"))
+    lake.produced = {"2025-04-10": 3}
+    run_audit.check_landing(DAY)
+    lake.produced = {"2025-04-10": 5}
+    with pytest.raises(failure, match=r"2025-04-10: 5 records were produced, only 3 landed: 2 lost"):
+        run_audit.check_landing(DAY)
+
+
+def test_events_that_lack_one_fail_for_the_date_and_for_every_rebuilt_date(
+    lake: Lake, run_audit: ModuleType, failure: type[Exception]
+) -> None:
+    late = APRIL[7]
+    lake.land(DAY, 0, 5, [*valid(DAY, "a", "b", "b"), *valid(late, "c", "d")])
+    lake.append("events", [*clean(DAY, "a", "b"), *clean(late, "c")])
+    lake.append("user_features", [], run_date=json.dumps(str(DAY)), rebuilt_snapshots='["2025-04-10"]')
+    assert run_audit.check_transform(DAY, {"rebuild_dates": []}) == {"rebuilt_snapshots": ["2025-04-10"]}
+    with pytest.raises(failure, match=r"^2025-04-08: 1 clean events, but raw_events has 2"):
+        run_audit.check_transform(DAY, {"rebuild_dates": ["2025-04-08"]})
+    with pytest.raises(failure, match=r"^2025-04-08"):
+        run_audit.check_transform(late, {"rebuild_dates": []})
+
+
+def test_events_that_hold_a_duplicate_fail(lake: Lake, run_audit: ModuleType, failure: type[Exception]) -> None:
+    lake.land(DAY, 0, 2, valid(DAY, "a", "a"))
+    lake.append("events", clean(DAY, "a", "a"))
+    with pytest.raises(failure, match=r"2025-04-10: 2 clean events, but raw_events has 1"):
+        run_audit.check_transform(DAY, {"rebuild_dates": []})
+
+
+def fill_segments(lake: Lake, users: list[str], segmented: list[str], profiled: int) -> None:
+    """Features, segments and one profile on the tenth; other dates hold what must not count."""
+    for day, names in ((DAY, users), (APRIL[0], ["x"])):
+        lake.append("user_features", [{"user_id": name, "snapshot_date": day} for name in names])
+    rows = [{"user_id": name, "segment_id": 1, "snapshot_date": DAY} for name in segmented]
+    lake.append("user_segments", [*rows, {"user_id": "x", "segment_id": 1, "snapshot_date": APRIL[0]}])
+    lake.append("segment_profiles", [{"segment_id": 1, "users": profiled, "snapshot_date": DAY}])
+
+
+def test_one_segment_for_each_user_passes(lake: Lake, run_audit: ModuleType) -> None:
+    fill_segments(lake, ["a", "b"], ["a", "b"], profiled=2)
+    run_audit.check_segments(DAY)
+
+
+@pytest.mark.parametrize(
+    ("users", "segmented", "profiled", "numbers"),
+    [
+        (["a", "b"], ["a", "b", "b"], 2, "2 users have features, 3 rows (2 users) have segments, 2 are counted"),
+        (["a", "b"], ["a", "a"], 2, "2 users have features, 2 rows (1 users) have segments, 2 are counted"),
+        (["a", "b"], ["a"], 1, "2 users have features, 1 rows (1 users) have segments, 1 are counted"),
+        (["a", "b"], ["a", "b"], 1, "2 users have features, 2 rows (2 users) have segments, 1 are counted"),
+    ],
+    ids=["two rows of a user", "two rows of a user hide a missing one", "a user without segment", "profiles"],
+)
+def test_segments_that_do_not_fit_the_users_fail_with_the_numbers(
+    lake: Lake,
+    run_audit: ModuleType,
+    failure: type[Exception],
+    users: list[str],
+    segmented: list[str],
+    profiled: int,
+    numbers: str,
+) -> None:
+    fill_segments(lake, users, segmented, profiled)
+    with pytest.raises(failure) as error:
+        run_audit.check_segments(DAY)
+    assert str(error.value).startswith(f"2025-04-10: {numbers}")
+
+
+Recorded = Callable[[str], list[dict[str, Any]]]
+
+
+@pytest.fixture
+def recorded(lake: Lake, run_audit: ModuleType) -> Recorded:
+    """Records a run of the tenth under the name given; returns all rows of pipeline_runs but their clock."""
+
+    def record(run_id: str) -> list[dict[str, Any]]:
+        landed = {"start_offsets": {"0": 0}, "end_offsets": {"0": 6}, "too_late": 4}
+        run_audit.record_run(DAY, run_id, landed)
+        rows: list[dict[str, Any]] = lake.table("pipeline_runs").scan().to_arrow().to_pylist()
+        assert all(row.pop("recorded_at") for row in rows)
+        return sorted(rows, key=lambda row: str(row["event_date"]))
+
+    return record
+
+
+def test_a_run_is_one_row_of_counts_and_a_rerun_replaces_it(lake: Lake, recorded: Recorded) -> None:
+    lake.append("pipeline_runs", [{"run_id": "other", "recorded_at": dt.datetime.now(dt.UTC), "event_date": APRIL[0]}])
+    lake.land(DAY, 0, 6, [*valid(DAY, "a", "b", "b", "c"), *quarantined(DAY, 2)])
+    lake.append("events", clean(DAY, "a", "b", "c"))
+    lake.append("sessions", [{"session_key": "a-1", "session_date": DAY}])
+    lake.append("user_daily_activity", [{"user_id": name, "event_date": DAY} for name in "ab"])
+    lake.append(
+        "user_features",
+        [],
+        run_date=json.dumps(str(DAY)),
+        job_started_ms=started_seconds_ago(30),
+        rebuilt_snapshots="[]",
+    )
+    rows = [{"user_id": name, "segment_id": 1, "snapshot_date": DAY} for name in "abcde"]
+    lake.append("user_segments", rows, run_date=json.dumps(str(APRIL[0])), job_started_ms=started_seconds_ago(10))
+    lake.produced = {"2025-04-10": 6, "2025-04-11": 50}
+    other, row = recorded("first")
+    assert (other["run_id"], other["event_date"]) == ("other", APRIL[0])
+    seconds = dict(row["job_seconds"])
+    assert seconds == {"land": pytest.approx(90, abs=20), "transform": pytest.approx(30, abs=20)}
+    assert row == {
+        "job_seconds": row["job_seconds"],
+        "run_id": "first",
+        "produced": 6,
+        "landed": 6,
+        "quarantined": 2,
+        "duplicates": 1,
+        "clean": 3,
+        "sessions": 1,
+        "users": 2,
+        "segmented_users": 5,
+        "too_late": 4,
+        "start_offsets": '{"0": 0}',
+        "end_offsets": '{"0": 6}',
+        "event_date": DAY,
+    }
+    assert recorded("second") == [other, row | {"run_id": "second"}]
+
+
+def test_a_run_that_does_not_balance_is_recorded_and_fails(
+    lake: Lake, recorded: Recorded, failure: type[Exception]
+) -> None:
+    lake.land(DAY, 0, 2, valid(DAY, "a", "b"))
+    lake.append("events", clean(DAY, "a"))
+    with pytest.raises(failure, match=r"2025-04-10: landed is not clean \+ quarantined \+ duplicates"):
+        recorded("unbalanced")
+    assert [row["clean"] for row in lake.table("pipeline_runs").scan().to_arrow().to_pylist()] == [1]
+
+
+def test_a_source_that_says_nothing_is_recorded_as_null_not_as_zero(lake: Lake, recorded: Recorded) -> None:
+    lake.land(DAY, 0, 1, valid(DAY, "a"))
+    lake.append("events", clean(DAY, "a"))
+    assert [row["produced"] for row in recorded("external")] == [None]
