@@ -63,7 +63,11 @@ class Audit:
         raw = self.table("raw_events")
         valid = f"event_date = '{date}' AND error_type IS NULL"
         ids = raw.scan(row_filter=valid, selected_fields=("event.event_id",)).to_arrow()
-        event_ids = pc.struct_field(ids.column("event").combine_chunks(), "event_id") if ids.num_rows else pa.array([])
+        event_ids = (
+            pc.struct_field(ids.column("event").combine_chunks(), "event_id")
+            if ids.num_rows
+            else pa.array([], pa.string())
+        )
         return DateCounts(
             landed=self.rows("raw_events", date),
             quarantined=raw.scan(row_filter=f"event_date = '{date}' AND error_type IS NOT NULL").count(),
@@ -153,22 +157,16 @@ def check_segments(date: dt.date) -> None:
 
 
 def record_run(date: dt.date, run_id: str, landed: dict[str, Any]) -> None:
-    """Write the date's row of pipeline_runs. Raises AirflowFailException where produced and landed do not balance."""
+    """Write the date's row of pipeline_runs, and bring the counts of the other rebuilt dates that have one up to date.
+
+    Raises AirflowFailException where the counts of a date do not add up. More landed than produced is no loss: a
+    publication that was interrupted and repeated leaves copies, which are duplicates; the row shows both numbers.
+    """
     audit = Audit()
-    counts = audit.count_date(date)
-    produced = produced_by_date(audit.settings).get(date.isoformat())
     jobs = {"land": "raw_events", "transform": "user_features", "segment": "user_segments"}
     commits = {job: _newest_snapshot(audit.table(name), date) for job, name in jobs.items()}
     row = {
         "run_id": run_id,
-        "produced": produced,
-        "landed": counts.landed,
-        "quarantined": counts.quarantined,
-        "duplicates": counts.duplicates,
-        "clean": counts.clean,
-        "sessions": audit.rows("sessions", date),
-        "users": audit.rows("user_daily_activity", date),
-        "segmented_users": audit.rows("user_segments", date),
         "too_late": landed["too_late"],
         "start_offsets": json.dumps(landed["start_offsets"]),
         "end_offsets": json.dumps(landed["end_offsets"]),
@@ -177,10 +175,34 @@ def record_run(date: dt.date, run_id: str, landed: dict[str, Any]) -> None:
         "event_date": date,
     }
     table = audit.table("pipeline_runs")
-    rows = pa.Table.from_pylist([row], schema=table.schema().as_arrow())
-    table.overwrite(rows, overwrite_filter=f"event_date = '{date}'")
-    if counts.landed != counts.clean + counts.quarantined + counts.duplicates:
-        raise AirflowFailException(f"{date}: landed is not clean + quarantined + duplicates: {counts}")
+    rebuilt = ", ".join(f"'{day}'" for day in landed["rebuild_dates"])
+    others = table.scan(row_filter=f"event_date IN ({rebuilt})").to_arrow().to_pylist() if rebuilt else []
+    rows = [known | _counts(audit, known["event_date"]) for known in [row, *others]]
+    written = ", ".join(f"'{known['event_date']}'" for known in rows)
+    table.overwrite(
+        pa.Table.from_pylist(rows, schema=table.schema().as_arrow()), overwrite_filter=f"event_date IN ({written})"
+    )
+    for known in rows:
+        if known["landed"] != known["clean"] + known["quarantined"] + known["duplicates"]:
+            raise AirflowFailException(
+                f"{known['event_date']}: landed {known['landed']} is not clean {known['clean']} + quarantined "
+                f"{known['quarantined']} + duplicates {known['duplicates']}"
+            )
+
+
+def _counts(audit: Audit, date: dt.date) -> dict[str, int | None]:
+    """The counting columns of pipeline_runs."""
+    counts = audit.count_date(date)
+    return {
+        "produced": produced_by_date(audit.settings).get(date.isoformat()),
+        "landed": counts.landed,
+        "quarantined": counts.quarantined,
+        "duplicates": counts.duplicates,
+        "clean": counts.clean,
+        "sessions": audit.rows("sessions", date),
+        "users": audit.rows("user_daily_activity", date),
+        "segmented_users": audit.rows("user_segments", date),
+    }
 
 
 def _newest_snapshot(table: Table, date: dt.date) -> Snapshot | None:

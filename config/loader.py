@@ -9,10 +9,10 @@ from __future__ import annotations
 import datetime as dt
 import os
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
@@ -46,6 +46,7 @@ class Aws:
 class Spark:
     master: str
     driver_memory: str
+    java_options: str
     shuffle_partitions: int
 
 
@@ -156,7 +157,7 @@ class NameRule:
     """`when` maps a feature to `>z` or `<z`, z in standard deviations from the mean of all users."""
 
     name: str
-    when: dict[str, str]
+    when: dict[str, Annotated[str, Field(pattern=r"^[<>]-?\d+(\.\d+)?$")]]
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -195,9 +196,8 @@ T = TypeVar("T")
 def load(environment: str | None = None) -> Settings:
     """Read the settings of `environment` (default: `LAKEHOUSE_ENV`, else `local`)."""
     env = load_environment(environment)
-    paths = _parse(
-        Paths, _fill(_read(CONFIG_DIR / "s3_paths.yaml"), bucket=env.aws.bucket), CONFIG_DIR / "s3_paths.yaml"
-    )
+    paths_file = CONFIG_DIR / "s3_paths.yaml"
+    paths = _parse(Paths, _fill(_read(paths_file), paths_file, bucket=env.aws.bucket), paths_file)
     pipeline_file = Path(os.environ.get("LAKEHOUSE_PIPELINE", CONFIG_DIR / "pipeline.yaml"))
     return Settings(environment=env, paths=paths, pipeline=_parse(Pipeline, _read(pipeline_file), pipeline_file))
 
@@ -207,10 +207,7 @@ def load_environment(environment: str | None = None) -> Environment:
     file = environment_file(environment)
     content = _read(file)
     ports = (content.get("stack") or {}).get("ports") or {}
-    try:
-        filled = _fill(content, ports=ports)
-    except KeyError as error:
-        raise ConfigError(f"{file}: an endpoint uses the port {error}, which stack.ports does not name") from error
+    filled = _fill(content, file, ports=ports)
     return _parse(Environment, filled, file)
 
 
@@ -234,13 +231,18 @@ def _read(file: Path) -> dict[str, Any]:
     return content
 
 
-def _fill(value: Any, **names: Any) -> Any:
+def _fill(value: Any, file: Path, **names: Any) -> Any:
     """Replace `{name}` in every string of a parsed YAML tree."""
     if isinstance(value, dict):
-        return {key: _fill(item, **names) for key, item in value.items()}
+        return {key: _fill(item, file, **names) for key, item in value.items()}
     if isinstance(value, list):
-        return [_fill(item, **names) for item in value]
-    return value.format(**names) if isinstance(value, str) else value
+        return [_fill(item, file, **names) for item in value]
+    if not isinstance(value, str):
+        return value
+    try:
+        return value.format(**names)
+    except (KeyError, AttributeError, ValueError, IndexError) as error:
+        raise ConfigError(f"{file}: {value!r} cannot be filled in from {names}: {error!r}") from error
 
 
 def _parse(kind: type[T], content: dict[str, Any], file: Path) -> T:

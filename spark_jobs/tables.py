@@ -265,7 +265,7 @@ MODEL_RUNS = Table(
 
 PIPELINE_RUNS = Table(
     "pipeline_runs",
-    "one row per date: the counts of its newest run; produced = landed = clean + quarantined + duplicates",
+    "one row per date that had a run; a later run that rebuilds the date counts it again",
     "event_date",
     _columns(
         ("run_id", "STRING", "Airflow's run"),

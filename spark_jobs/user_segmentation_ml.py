@@ -308,7 +308,10 @@ def load_model(model: TrainedModel) -> PipelineModel:
     try:
         pipeline = PipelineModel.load(model.artifact)
     except Exception as error:
-        raise SegmentationError(f"model {model.model_id}: {model.artifact} cannot be loaded: {error}") from error
+        raise SegmentationError(
+            f"model {model.model_id}: {model.artifact} cannot be loaded; restore it, or delete its row of model_runs "
+            f"to train anew: {str(error).splitlines()[0]}"
+        ) from error
     reads = tuple(name.removeprefix("prepared_") for name in cast(VectorAssembler, pipeline.stages[1]).getInputCols())
     if reads != model.features:
         raise SegmentationError(f"model {model.model_id} reads {reads}, but model_runs says {model.features}")

@@ -69,7 +69,7 @@ def format_storage(layout: Layout) -> None:
         return
     cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
     tool = (*_java(layout, heap="128m"), "kafka.tools.StorageTool", "format", "--ignore-formatted")
-    run_logged((*tool, "--cluster-id", cluster_id, "--config", str(properties)), layout.logs / "kafka-format.log")
+    run_logged((*tool, f"--cluster-id={cluster_id}", "--config", str(properties)), layout.logs / "kafka-format.log")
 
 
 def create_topic(layout: Layout) -> None:

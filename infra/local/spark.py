@@ -25,6 +25,7 @@ def spark_defaults(layout: Layout) -> str:
     properties = {
         "spark.driver.extraClassPath": f"{SPARK_JARS}/*",
         "spark.driver.memory": layout.environment.spark.driver_memory,
+        "spark.driver.extraJavaOptions": layout.environment.spark.java_options,
         "spark.driver.bindAddress": host,
         "spark.driver.host": host,
         "spark.ui.enabled": "false",

@@ -254,7 +254,8 @@ def recorded(lake: Lake, run_audit: ModuleType) -> Recorded:
     """Records a run of the tenth under the name given; returns all rows of pipeline_runs but their clock."""
 
     def record(run_id: str) -> list[dict[str, Any]]:
-        landed = {"start_offsets": {"0": 0}, "end_offsets": {"0": 6}, "too_late": 4}
+        rebuilt = [str(APRIL[0]), "2025-03-31"]
+        landed = {"start_offsets": {"0": 0}, "end_offsets": {"0": 6}, "too_late": 4, "rebuild_dates": rebuilt}
         run_audit.record_run(DAY, run_id, landed)
         rows: list[dict[str, Any]] = lake.table("pipeline_runs").scan().to_arrow().to_pylist()
         assert all(row.pop("recorded_at") for row in rows)
@@ -266,7 +267,9 @@ def recorded(lake: Lake, run_audit: ModuleType) -> Recorded:
 def test_a_run_is_one_row_of_counts_and_a_rerun_replaces_it(lake: Lake, recorded: Recorded) -> None:
     lake.append("pipeline_runs", [{"run_id": "other", "recorded_at": dt.datetime.now(dt.UTC), "event_date": APRIL[0]}])
     lake.land(DAY, 0, 6, [*valid(DAY, "a", "b", "b", "c"), *quarantined(DAY, 2)])
+    lake.land(DAY, 6, 7, valid(APRIL[0], "late"))
     lake.append("events", clean(DAY, "a", "b", "c"))
+    lake.append("events", clean(APRIL[0], "late"))
     lake.append("sessions", [{"session_key": "a-1", "session_date": DAY}])
     lake.append("user_daily_activity", [{"user_id": name, "event_date": DAY} for name in "ab"])
     lake.append(
@@ -281,6 +284,7 @@ def test_a_run_is_one_row_of_counts_and_a_rerun_replaces_it(lake: Lake, recorded
     lake.produced = {"2025-04-10": 6, "2025-04-11": 50}
     other, row = recorded("first")
     assert (other["run_id"], other["event_date"]) == ("other", APRIL[0])
+    assert [other[name] for name in ("landed", "clean", "duplicates", "too_late")] == [1, 1, 0, None]
     seconds = dict(row["job_seconds"])
     assert seconds == {"land": pytest.approx(90, abs=20), "transform": pytest.approx(30, abs=20)}
     assert row == {
@@ -307,7 +311,7 @@ def test_a_run_that_does_not_balance_is_recorded_and_fails(
 ) -> None:
     lake.land(DAY, 0, 2, valid(DAY, "a", "b"))
     lake.append("events", clean(DAY, "a"))
-    with pytest.raises(failure, match=r"2025-04-10: landed is not clean \+ quarantined \+ duplicates"):
+    with pytest.raises(failure, match=r"2025-04-10: landed 2 is not clean 1 \+ quarantined 0 \+ duplicates 0"):
         recorded("unbalanced")
     assert [row["clean"] for row in lake.table("pipeline_runs").scan().to_arrow().to_pylist()] == [1]
 

@@ -116,9 +116,19 @@ def test_ports_fill_the_endpoints(tmp_path: Path) -> None:
 
 def test_an_endpoint_with_an_unknown_port_names_port_and_file(tmp_path: Path) -> None:
     file = local_environment(tmp_path, lambda c: c["aws"].update(endpoint_url="http://127.0.0.1:{ports[s3]}"))
+    with pytest.raises(
+        ConfigError, match=r"'http://127.0.0.1:\{ports\[s3\]\}' cannot be filled in.*KeyError\('s3'\)"
+    ) as error:
+        load_environment(file)
+    assert str(error.value).startswith(f"{file}: ")
+
+
+@pytest.mark.parametrize("endpoint", ["http://127.0.0.1:{ports.aws}", "http://127.0.0.1:{", "http://{}"])
+def test_a_placeholder_that_makes_no_sense_names_file_and_value(tmp_path: Path, endpoint: str) -> None:
+    file = local_environment(tmp_path, lambda c: c["aws"].update(endpoint_url=endpoint))
     with pytest.raises(ConfigError) as error:
         load_environment(file)
-    assert str(error.value) == f"{file}: an endpoint uses the port 's3', which stack.ports does not name"
+    assert str(error.value).startswith(f"{file}: {endpoint!r} cannot be filled in")
 
 
 def test_lakehouse_env_chooses_an_environment_by_name_and_by_path(

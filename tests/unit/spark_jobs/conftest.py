@@ -52,8 +52,8 @@ def _jvm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         "SPARK_LOCAL_IP": "127.0.0.1",
         "PYSPARK_SUBMIT_ARGS": (
             f"--master local[2] --driver-class-path '{JARS}' --driver-memory 1g --conf spark.ui.enabled=false "
+            "--driver-java-options '-XX:+UseParallelGC -XX:TieredStopAtLevel=1' "
             # Rows are few: compiling code for them, and planning again after each stage, takes longer than running.
-            "--conf spark.sql.codegen.wholeStage=false --conf spark.sql.codegen.factoryMode=NO_CODEGEN "
             "--conf spark.sql.adaptive.enabled=false --conf spark.sql.shuffle.partitions=1 pyspark-shell"
         ),
     }
