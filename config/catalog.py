@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from pyiceberg.catalog import Catalog, load_catalog
+from typing import TYPE_CHECKING
 
 from config.loader import Settings
+
+if TYPE_CHECKING:
+    from pyiceberg.catalog import Catalog
 
 CATALOG = "lakehouse"
 
@@ -25,4 +28,6 @@ def catalog_properties(settings: Settings) -> dict[str, str]:
 
 def open_catalog(settings: Settings) -> Catalog:
     """PyIceberg's catalog on the Glue endpoint of the environment."""
+    from pyiceberg.catalog import load_catalog  # a second to import, which who only asks for properties is spared
+
     return load_catalog(CATALOG, **catalog_properties(settings))

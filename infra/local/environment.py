@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Mapping
 from importlib.metadata import version
 
+from config.catalog import CATALOG, catalog_properties
 from config.loader import PROJECT_ROOT
 from infra.local.layout import VENV, Layout
 
@@ -57,22 +58,12 @@ def aws_variables(layout: Layout) -> dict[str, str]:
 
 
 def pyiceberg_variables(layout: Layout) -> dict[str, str]:
-    """A PyIceberg catalog `lakehouse`: `load_catalog("lakehouse")`."""
-    aws = layout.environment.aws
-    prefix = "PYICEBERG_CATALOG__LAKEHOUSE__"
-    variables = {
-        "TYPE": "glue",
-        "WAREHOUSE": layout.settings.paths.warehouse,
-        "GLUE__REGION": aws.region,
-        "GLUE__ACCESS_KEY_ID": "test",
-        "GLUE__SECRET_ACCESS_KEY": "test",
-        "S3__REGION": aws.region,
-        "S3__ACCESS_KEY_ID": "test",
-        "S3__SECRET_ACCESS_KEY": "test",
+    """A PyIceberg catalog `lakehouse`: `load_catalog("lakehouse")`. It writes a property's dots as two underscores."""
+    keys = {f"{service}.{key}": "test" for service in ("glue", "s3") for key in ("access-key-id", "secret-access-key")}
+    return {
+        f"PYICEBERG_CATALOG__{CATALOG.upper()}__{name.upper().replace('.', '__').replace('-', '_')}": value
+        for name, value in (catalog_properties(layout.settings) | keys).items()
     }
-    if aws.endpoint_url:
-        variables |= {"GLUE__ENDPOINT": aws.endpoint_url, "S3__ENDPOINT": aws.endpoint_url}
-    return {prefix + name: value for name, value in variables.items()}
 
 
 def spark_variables(layout: Layout) -> dict[str, str]:

@@ -405,7 +405,9 @@ def test_a_model_without_its_artifact_is_named_with_the_path(scored_lakehouse: L
     model = TrainedModel("kmeans-gone", FIRST, 3, FEATURES, (Segment(0, 1, "segment 1"),), missing)
     with pytest.raises(SegmentationError) as error:
         load_model(model)
-    assert str(error.value).startswith(f"model kmeans-gone: {missing} cannot be loaded: ")
+    assert str(error.value).startswith(
+        f"model kmeans-gone: {missing} cannot be loaded; restore it, or delete its row of model_runs to train anew: "
+    )
 
 
 def test_a_model_that_reads_other_features_than_recorded_is_refused(scored_lakehouse: Lakehouse) -> None:
