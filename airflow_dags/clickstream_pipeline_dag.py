@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import datetime as dt
 import shlex
+import sys
 from typing import Any
 
 from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
@@ -53,7 +54,8 @@ def submit(job: str, arguments: list[str]) -> SparkSubmitOperator:
 
 def publish(task_id: str, module: str, arguments: str) -> BashOperator:
     """A command of data_generator as a task."""
-    command = f"cd {shlex.quote(str(PROJECT_ROOT))} && exec python -m data_generator.{module} {arguments}"
+    root, python = shlex.quote(str(PROJECT_ROOT)), shlex.quote(sys.executable)
+    command = f"cd {root} && exec {python} -m data_generator.{module} {arguments}"
     return BashOperator(task_id=task_id, bash_command=command)
 
 

@@ -13,7 +13,7 @@ from config.loader import PROJECT_ROOT
 from infra.local.layout import VENV, Layout
 
 # Settings of the caller's shell that would lead a service, or a client of the stack, somewhere else.
-FOREIGN_PREFIXES = ("AIRFLOW_", "PYICEBERG_", "SPARK_")
+FOREIGN_PREFIXES = ("AIRFLOW_", "PYICEBERG_", "PYSPARK_", "SPARK_")
 FOREIGN_NAMES = ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL_GLUE", "PYTHONPATH")
 
 
@@ -37,7 +37,9 @@ def service_environment(layout: Layout, inherited: Mapping[str, str]) -> dict[st
         for name, value in inherited.items()
         if not name.startswith(FOREIGN_PREFIXES) and name not in FOREIGN_NAMES
     }
-    return {**kept, **client_environment(layout), "PYTHONUNBUFFERED": "1"}
+    # Airflow's tasks have a socket as their input: at SHLVL < 2 bash takes that for a login over the network, reads
+    # ~/.bashrc and with it another PATH.
+    return {**kept, **client_environment(layout), "PYTHONUNBUFFERED": "1", "SHLVL": "2"}
 
 
 def export_lines(variables: Mapping[str, str]) -> list[str]:

@@ -139,10 +139,10 @@ def test_landing_runs_although_two_of_the_three_sources_are_skipped(dag: DAG) ->
 
 def test_every_task_gets_the_start_of_its_data_interval(dag: DAG) -> None:
     assert rendered(dag, "publish_events.generator", "bash_command").endswith(
-        "&& exec python -m data_generator.event_producer --date 2025-04-01 --events 500"
+        f"&& exec {sys.executable} -m data_generator.event_producer --date 2025-04-01 --events 500"
     )
     assert rendered(dag, "publish_events.replay", "bash_command").endswith(
-        "&& exec python -m data_generator.dataset_replay '/data/2019 Oct.csv.gz' --date 2025-04-01"
+        f"&& exec {sys.executable} -m data_generator.dataset_replay '/data/2019 Oct.csv.gz' --date 2025-04-01"
     )
     for check in ("check_landing", "check_transform", "check_segments", "record_run"):
         assert rendered(dag, check, "op_args")[0] == "2025-04-01", check
