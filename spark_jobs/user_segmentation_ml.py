@@ -171,7 +171,8 @@ def add_history(scored: DataFrame, before: DataFrame) -> DataFrame:
 
 def profile_segments(scored: DataFrame, features: tuple[str, ...]) -> DataFrame:
     """One row per segment, in the columns of `segment_profiles`, from the scored users of one date."""
-    means = [F.avg(name).alias(f"mean_{name}") for name in features]
+    # Rounded: the last digits of a sum of doubles depend on the order of the rows.
+    means = [F.round(F.avg(name), 9).alias(f"mean_{name}") for name in features]
     overall = [
         f for name in features for f in (F.avg(name).alias(f"all_{name}"), F.stddev_pop(name).alias(f"std_{name}"))
     ]
@@ -205,7 +206,7 @@ def profile_segments(scored: DataFrame, features: tuple[str, ...]) -> DataFrame:
 
 def _deviation(name: str) -> Column:
     spread = F.col(f"std_{name}")
-    return F.when(spread > 0, (F.col(f"mean_{name}") - F.col(f"all_{name}")) / spread).otherwise(0.0)
+    return F.round(F.when(spread > 0, (F.col(f"mean_{name}") - F.col(f"all_{name}")) / spread).otherwise(0.0), 9)
 
 
 def count_transitions(segments: DataFrame, before: DataFrame, date: dt.date) -> DataFrame:

@@ -64,6 +64,15 @@ class AirflowApi:
             time.sleep(POLL_SECONDS)
         self.request("PATCH", f"/dags/{DAG_ID}", json={"is_paused": False})
 
+    def wait_for_backfills(self) -> None:
+        """Wait until no backfill of the DAG is open: Airflow allows one, and closes it up to half a minute late."""
+        deadline = time.monotonic() + START_TIMEOUT_SECONDS
+        query = {"dag_id": DAG_ID, "limit": "1000"}
+        while any(b["completed_at"] is None for b in self.request("GET", "/backfills", params=query)["backfills"]):
+            if time.monotonic() > deadline:
+                raise RunError(f"another backfill of {DAG_ID} is running; wait for it or cancel it in {self.url}")
+            time.sleep(POLL_SECONDS)
+
     def create_backfill(self, first: dt.date, last: dt.date, conf: dict[str, Any]) -> int:
         """Start one run for each date, in order, dates that ran before included; returns the backfill's id."""
         body = {
@@ -114,6 +123,7 @@ def run_dates(layout: Layout, first: dt.date, last: dt.date, conf: dict[str, Any
     """Run the DAG for every date of the range and print a line for each task that ends. Raises RunError."""
     api = AirflowApi(layout)
     api.wait_for_dag()
+    api.wait_for_backfills()
     earlier = {run.run_id for run in api.backfill_runs(first, last) if run.state in FINISHED}
     api.create_backfill(first, last, conf)
     _wait_until_queued(api, first, last, earlier)
@@ -131,6 +141,7 @@ def run_dates(layout: Layout, first: dt.date, last: dt.date, conf: dict[str, Any
         if failed := [run for run in runs if run.state == "failed"]:
             raise RunError(_explain(api, failed[0]))
         if runs and all(run.state == "success" for run in runs):
+            api.wait_for_backfills()
             return
         time.sleep(POLL_SECONDS)
 

@@ -29,6 +29,7 @@ def airflow(monkeypatch: pytest.MonkeyPatch) -> Iterator[responses.RequestsMock]
         double.get(f"{API}/dags", json={"dags": [{"dag_id": "other"}, {"dag_id": "clickstream_pipeline"}]})
         double.patch(DAG, json={})
         double.post(f"{API}/backfills", json={"id": 7})
+        double.get(f"{API}/backfills", json={"backfills": [{"completed_at": "2025-04-02T00:00:00Z"}]})
         yield double
 
 
