@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from config.loader import Settings
@@ -14,10 +13,7 @@ CATALOG = "lakehouse"
 
 
 def catalog_properties(settings: Settings) -> dict[str, str]:
-    """What `load_catalog` takes; credentials come from the environment, as boto3 finds them.
-
-    The stack on one machine takes any credentials, so that a command works there without any being set.
-    """
+    """What `load_catalog` takes; credentials come from the environment, as boto3 finds them."""
     aws = settings.environment.aws
     properties = {
         "type": "glue",
@@ -27,9 +23,9 @@ def catalog_properties(settings: Settings) -> dict[str, str]:
     }
     if aws.endpoint_url:
         properties |= {"glue.endpoint": aws.endpoint_url, "s3.endpoint": aws.endpoint_url}
-    if settings.environment.stack is not None and not {"AWS_ACCESS_KEY_ID", "AWS_PROFILE"} & os.environ.keys():
+    if credentials := settings.environment.any_credentials:
         for service in ("glue", "s3"):
-            properties |= {f"{service}.access-key-id": "test", f"{service}.secret-access-key": "test"}
+            properties |= {f"{service}.access-key-id": credentials, f"{service}.secret-access-key": credentials}
     return properties
 
 

@@ -83,6 +83,12 @@ class Environment:
     spark: Spark
     stack: Stack | None
 
+    @property
+    def any_credentials(self) -> str | None:
+        """AWS key and secret where none are set: the stack on one machine takes any. None: the SDK chooses."""
+        is_set = bool({"AWS_ACCESS_KEY_ID", "AWS_PROFILE"} & os.environ.keys())
+        return None if self.stack is None or is_set else "test"
+
 
 @dataclass(frozen=True, config=_STRICT)
 class Tables:
@@ -113,8 +119,11 @@ class Paths:
 
 @dataclass(frozen=True, config=_STRICT)
 class Topic:
+    """`options` are Kafka's own, for a topic that does not exist yet."""
+
     name: str
     partitions: int
+    options: dict[str, str]
 
 
 @dataclass(frozen=True, config=_STRICT)

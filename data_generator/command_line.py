@@ -5,21 +5,25 @@ from __future__ import annotations
 import argparse
 import math
 import os
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
-from config import Settings
+from config import ConfigError, Settings
 from config.loader import Kafka
-from data_generator.kafka_sink import Delivery
-from data_generator.truth import Manifest, Parameter
+from data_generator.kafka_sink import Delivery, DeliveryError
+from data_generator.truth import Manifest, Parameter, TruthError
 
 EXIT_OK, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
 
 
 class AlreadyPublishedError(Exception):
     """Something else was published under the same name."""
+
+
+FAILURES: tuple[type[Exception], ...] = (ConfigError, DeliveryError, TruthError, AlreadyPublishedError, OSError)
 
 
 def iso_date(text: str) -> date:
@@ -101,6 +105,18 @@ def is_already_published(manifest: Manifest | None, parameters: Mapping[str, Par
             f"{what} was published with other parameters ({'; '.join(differences)}); --force publishes these too"
         )
     return True
+
+
+def run_command(program: str, command: Callable[[], int], *failures: type[Exception]) -> int:
+    """The exit code of `command`; one of `failures`, or of those that both commands know, is a line on stderr."""
+    try:
+        return command()
+    except FAILURES + failures as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        print(f"{program}: interrupted; what it published is not complete and has no manifest", file=sys.stderr)
+        return EXIT_INTERRUPTED
 
 
 def report_delivery(delivery: Delivery, address: str) -> str:

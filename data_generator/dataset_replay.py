@@ -22,7 +22,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -33,10 +33,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 import config
-from config import ConfigError, Settings
+from config import Settings
 from data_generator.command_line import (
-    EXIT_FAILED,
-    EXIT_INTERRUPTED,
     EXIT_OK,
     AlreadyPublishedError,
     add_kafka_options,
@@ -45,11 +43,12 @@ from data_generator.command_line import (
     iso_date,
     kafka_of,
     report_delivery,
+    run_command,
 )
 from data_generator.event_encoding import SCHEMA_VERSION
 from data_generator.kafka_sink import DeliveryError, KafkaSink, Records, Sink
 from data_generator.population import EVENT_TYPES
-from data_generator.truth import Manifest, Parameter, TruthError, TruthStore
+from data_generator.truth import Manifest, Parameter, TruthStore
 
 # Ours, made once; another value would give every row another event id.
 EVENT_NAMESPACE = UUID("6f2f9d0e-3f5b-5a57-9a86-7f0e5e0d6c11")
@@ -67,7 +66,6 @@ COLUMNS = (
 TIME_FORMAT = "%Y-%m-%d %H:%M:%S UTC"
 CHUNK_RECORDS = 20_000
 MOST_LISTED_ROWS = 1000
-FAILURES = (ConfigError, DeliveryError, TruthError, AlreadyPublishedError, OSError, EOFError, zlib.error)
 
 
 class ReplayError(Exception):
@@ -187,15 +185,13 @@ def build_parser(settings: Settings) -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse the options, publish, and return the exit code."""
-    try:
-        settings = config.load()
-        return publish_file(settings, build_parser(settings).parse_args(argv))
-    except (*FAILURES, ReplayError) as error:
-        print(f"dataset_replay: {error}", file=sys.stderr)
-        return EXIT_FAILED
-    except KeyboardInterrupt:
-        print("dataset_replay: interrupted; the replay is not complete and has no manifest", file=sys.stderr)
-        return EXIT_INTERRUPTED
+    return run_command("dataset_replay", lambda: publish(argv), ReplayError, EOFError, zlib.error)
+
+
+def publish(argv: Sequence[str] | None) -> int:
+    """Publish the file that the options name."""
+    settings = config.load()
+    return publish_file(settings, build_parser(settings).parse_args(argv))
 
 
 def publish_file(settings: Settings, arguments: argparse.Namespace) -> int:
@@ -219,9 +215,8 @@ def publish_file(settings: Settings, arguments: argparse.Namespace) -> int:
             return EXIT_OK
 
     console = Console(stderr=True)
-    sink = KafkaSink(
-        kafka_of(settings, arguments.bootstrap_servers), arguments.topic, settings.pipeline.topic.partitions
-    )
+    topic = replace(settings.pipeline.topic, name=arguments.topic)
+    sink = KafkaSink(kafka_of(settings, arguments.bootstrap_servers), topic)
     columns = (TextColumn(file.name, markup=False), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         counts = replay(file, sink, arguments.date, progress, console)

@@ -16,15 +16,15 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import config
-from config import ConfigError, Settings
+from config import Settings
 from data_generator.command_line import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
     EXIT_OK,
-    AlreadyPublishedError,
     add_kafka_options,
     add_truth_options,
     file_to_write,
@@ -34,16 +34,16 @@ from data_generator.command_line import (
     positive_count,
     positive_number,
     report_delivery,
+    run_command,
     seed,
     share,
 )
 from data_generator.date_batch import BatchError, BatchParameters, generate_date_batch, users_for
 from data_generator.kafka_sink import DeliveryError, FileSink, KafkaSink, Sink
 from data_generator.live_stream import LiveParameters, LiveStream
-from data_generator.truth import Manifest, Parameter, TruthError, TruthStore, date_name
+from data_generator.truth import Manifest, Parameter, TruthStore, date_name
 
 DEFAULT_RATE = 200.0
-FAILURES = (ConfigError, BatchError, DeliveryError, TruthError, AlreadyPublishedError, OSError)
 
 
 def build_parser(settings: Settings) -> argparse.ArgumentParser:
@@ -81,21 +81,19 @@ def build_parser(settings: Settings) -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse the options, publish, and return the exit code."""
-    try:
-        settings = config.load()
-        parser = build_parser(settings)
-        arguments = parser.parse_args(argv)
-        if arguments.date and arguments.rate:
-            parser.error("--rate goes with --duration, not with --date")
-        if arguments.duration and arguments.events:
-            parser.error("--events goes with --date, not with --duration")
-        return publish_date(settings, arguments) if arguments.date else publish_live(settings, arguments)
-    except FAILURES as error:
-        print(f"event_producer: {error}", file=sys.stderr)
-        return EXIT_FAILED
-    except KeyboardInterrupt:
-        print("event_producer: interrupted; the date is not complete and has no manifest", file=sys.stderr)
-        return EXIT_INTERRUPTED
+    return run_command("event_producer", lambda: publish(argv), BatchError)
+
+
+def publish(argv: Sequence[str] | None) -> int:
+    """Publish what the options say."""
+    settings = config.load()
+    parser = build_parser(settings)
+    arguments = parser.parse_args(argv)
+    if arguments.date and arguments.rate:
+        parser.error("--rate goes with --duration, not with --date")
+    if arguments.duration and arguments.events:
+        parser.error("--events goes with --date, not with --duration")
+    return publish_date(settings, arguments) if arguments.date else publish_live(settings, arguments)
 
 
 def publish_date(settings: Settings, arguments: argparse.Namespace) -> int:
@@ -199,7 +197,7 @@ def open_sink(settings: Settings, arguments: argparse.Namespace) -> Sink:
     if arguments.output:
         return FileSink(arguments.output)
     kafka = kafka_of(settings, arguments.bootstrap_servers)
-    return KafkaSink(kafka, arguments.topic, settings.pipeline.topic.partitions)
+    return KafkaSink(kafka, replace(settings.pipeline.topic, name=arguments.topic))
 
 
 def describe(parameters: BatchParameters, topic: str) -> dict[str, Parameter]:

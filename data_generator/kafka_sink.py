@@ -11,7 +11,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from config.loader import Kafka
+from config.loader import Kafka, Topic
 
 CONNECT_TIMEOUT_SECONDS = 8
 DELIVERY_TIMEOUT_SECONDS = 60
@@ -33,10 +33,6 @@ PRODUCER_OPTIONS: dict[str, str | int | bool] = {
     "delivery.report.only.error": True,
     "log_level": 0,  # errors come through the error callback and are told once
 }
-
-# For a topic that does not exist yet. Records carry the time of the day that they describe: retention by time would
-# delete an old day at once, and a broker refuses timestamps ahead of its clock unless told otherwise.
-TOPIC_OPTIONS = {"retention.ms": "-1", "message.timestamp.after.max.ms": str(2**63 - 1)}
 
 
 class DeliveryError(Exception):
@@ -73,21 +69,21 @@ class Sink(Protocol):
 
 
 class KafkaSink:
-    """Publishes to one topic with an idempotent producer.
+    """Publishes to one topic with an idempotent producer, and makes the topic where there is none.
 
     Raises:
         DeliveryError: on construction, within about ten seconds, when no broker answers.
     """
 
-    def __init__(self, kafka: Kafka, topic: str, partitions: int) -> None:
-        self._topic = topic
+    def __init__(self, kafka: Kafka, topic: Topic) -> None:
+        self._topic = topic.name
         self._address = kafka.bootstrap_servers
         self._queued = 0
         self._failed = 0
         self._reason: str | None = None
         connection = connection_options(kafka)
         self._producer = Producer({**connection, **PRODUCER_OPTIONS, "error_cb": self._remember_error})
-        self._ensure_topic(connection, partitions)
+        self._ensure_topic(connection, topic)
 
     def publish(self, records: Records) -> None:
         produce, poll = self._producer.produce, self._producer.poll
@@ -117,7 +113,7 @@ class KafkaSink:
         reason = self._reason if undelivered else None
         return Delivery(delivered=self._queued - undelivered, undelivered=undelivered, reason=reason)
 
-    def _ensure_topic(self, connection: dict[str, str], partitions: int) -> None:
+    def _ensure_topic(self, connection: dict[str, str], topic: Topic) -> None:
         try:
             known = self._producer.list_topics(timeout=CONNECT_TIMEOUT_SECONDS).topics
         except KafkaException as error:
@@ -127,7 +123,7 @@ class KafkaSink:
         if self._topic in known:
             return
         admin = AdminClient({**connection, "log_level": 0})
-        created = admin.create_topics([NewTopic(self._topic, num_partitions=partitions, config=TOPIC_OPTIONS)])
+        created = admin.create_topics([NewTopic(topic.name, num_partitions=topic.partitions, config=topic.options)])
         try:
             created[self._topic].result(timeout=CONNECT_TIMEOUT_SECONDS)
         except KafkaException as error:

@@ -13,11 +13,6 @@ from confluent_kafka.cimpl import NewTopic
 from infra.local.layout import KAFKA_JARS, LOCAL, Layout
 from infra.local.service import Service, accepts_connections, run_logged
 
-LONGEST_MS = str(2**63 - 1)
-# Events carry the timestamps of the days that they describe. Retention by time would delete an old day at once, and
-# the broker would refuse a day that has not come yet.
-TOPIC_CONFIG = {"retention.ms": "-1", "message.timestamp.after.max.ms": LONGEST_MS}
-
 
 def kafka_service(layout: Layout) -> Service:
     ports = layout.stack.ports
@@ -78,7 +73,7 @@ def create_topic(layout: Layout) -> None:
     admin = _admin(layout)
     if topic.name in admin.list_topics(timeout=10).topics:
         return
-    new = NewTopic(topic.name, num_partitions=topic.partitions, replication_factor=1, config=TOPIC_CONFIG)
+    new = NewTopic(topic.name, num_partitions=topic.partitions, replication_factor=1, config=topic.options)
     admin.create_topics([new])[topic.name].result(timeout=30)
 
 
