@@ -58,14 +58,15 @@ def read_valid_records(lakehouse: Lakehouse, date: dt.date) -> DataFrame:
 def deduplicate_events(records: DataFrame) -> DataFrame:
     """One row per `event_id`: the record with the lowest (partition, offset); drops these two columns.
 
-    Few ids repeat: they are found by hash in a narrow pass, and only their records are sorted.
+    Few ids repeat: they are found by hash in a narrow pass, only their records are sorted, and what is dropped is
+    broadcast, so that no full record is shuffled.
     """
     ids = records.select("partition", "offset", "event_id", F.xxhash64("event_id").alias("id_hash"))
     repeated = ids.groupBy("id_hash").count().where(F.col("count") > 1).select("id_hash")
     first = Window.partitionBy("event_id").orderBy("partition", "offset")
-    copies = ids.join(repeated, "id_hash", "left_semi").withColumn("copy", F.row_number().over(first))
+    copies = ids.join(F.broadcast(repeated), "id_hash", "left_semi").withColumn("copy", F.row_number().over(first))
     later_copies = copies.where(F.col("copy") > 1).select("partition", "offset")
-    return records.join(later_copies, ["partition", "offset"], "left_anti").drop("partition", "offset")
+    return records.join(F.broadcast(later_copies), ["partition", "offset"], "left_anti").drop("partition", "offset")
 
 
 def find_open_sessions(events: DataFrame, midnight: dt.datetime, gap_minutes: int) -> DataFrame:
