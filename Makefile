@@ -1,4 +1,4 @@
-# `make help` lists everything. The first `make setup` downloads about 1.5 GB; later ones take a second.
+# `make help` lists everything. The first `make setup` downloads about 2.3 GB; later ones take a second.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
@@ -9,7 +9,9 @@ PYTHON ?= python3.11
 VENV := .local/venv/bin
 STACK := $(VENV)/python -m infra.local.stack
 
-.PHONY: help setup up down status logs env clean check test bench run replay
+.PHONY: help setup up down status logs env clean check test bench run replay query
+# As it was given: make would take the $p of "table$partitions" for a variable.
+export SQL_TEXT := $(value SQL)
 
 help: ## this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/\1\t\2/p' Makefile | awk -F '\t' '{printf "make %-8s %s\n", $$1, $$2}'
@@ -18,7 +20,7 @@ setup: ## install everything below .local/; changes nothing when it is up to dat
 	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is missing: install it, or name it: make PYTHON=/path/to/python3.11 $@" >&2; exit 1; }
 	@$(PYTHON) -m infra.local.setup
 
-up: setup ## start Kafka, S3 + Glue, PostgreSQL and Airflow, and wait until they answer
+up: setup ## start Kafka, S3 + Glue, PostgreSQL, Airflow and Athena, and wait until they answer
 	@$(STACK) up
 
 down: $(VENV)/python ## stop them; their state stays
@@ -54,8 +56,11 @@ test: setup ## lint, types and every test; those of tests/integration start a st
 bench: setup ## measure
 	@$(VENV)/python -m tests.benchmarks.run
 
-run: up ## the whole pipeline for one date, on a running stack
+run: up ## the whole pipeline over three dates, through Airflow; then what stands in the lake
 	@$(VENV)/python -m infra.local.run_pipeline
+
+query: $(VENV)/python ## ask Athena: SQL="SELECT ...", or NAME=segments_today; alone it lists the named queries
+	@$(VENV)/python -m infra.local.athena.query_command $(if $(value SQL),--sql "$$SQL_TEXT") $(if $(NAME),--name $(NAME))
 
 replay: setup ## a real file through Kafka and the DAG: FILE=events.csv.gz
 	@test -n "$(FILE)" || { echo 'say which file: make replay FILE=events.csv.gz' >&2; exit 2; }

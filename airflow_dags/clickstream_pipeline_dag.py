@@ -6,7 +6,7 @@ One run = one UTC date: events → Kafka → `raw_events` → `events`, `session
 **Schedule** daily after midnight UTC, `catchup` off; past dates with `airflow backfill create`.
 **Inputs** the Kafka topic; with the parameter `event_source` = `generator` or `replay` the run fills it first, with
 `external` somebody else does.
-**Outputs** the tables of the Glue database, partitioned by date; one row of `pipeline_runs`.
+**Outputs** the tables of the Glue database, partitioned by date; the views of `views/`; one row of `pipeline_runs`.
 
 **A rerun is safe.** A date that was published is not published again; landing starts where `raw_events` ends, in one
 commit with its data; every other task replaces whole partitions by the same rows.
@@ -22,6 +22,7 @@ import shlex
 import sys
 from typing import Any
 
+from airflow.providers.amazon.aws.operators.athena import AthenaOperator
 from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
 from airflow.providers.standard.operators.bash import BashOperator
 from airflow.providers.standard.operators.empty import EmptyOperator
@@ -30,9 +31,11 @@ from airflow.sdk import DAG, CronDataIntervalTimetable, Param, TaskGroup, Trigge
 import config
 from config.loader import PROJECT_ROOT
 
+PATHS = config.load().paths
 SETTINGS = config.load().pipeline
 DATE = "{{ data_interval_start | ds }}"
 JOBS = PROJECT_ROOT / "spark_jobs"
+VIEWS = ("quarantined_events", "segments_current")
 DEFAULT_ARGUMENTS: dict[str, Any] = {
     "owner": "lakehouse",
     "retries": 2,
@@ -59,6 +62,18 @@ def publish(task_id: str, module: str, arguments: str) -> BashOperator:
     return BashOperator(task_id=task_id, bash_command=command)
 
 
+def create_view(name: str) -> AthenaOperator:
+    """A view of `views/` as a task of the same name; made again by every run, so that a change of it arrives."""
+    return AthenaOperator(
+        task_id=name,
+        query=f"views/{name}.sql",
+        database=PATHS.database,
+        output_location=f"{PATHS.athena_results}/",
+        aws_conn_id=None,  # credentials, region and endpoint as boto3 finds them
+        sleep_time=1,
+    )
+
+
 with DAG(
     dag_id="clickstream_pipeline",
     description="One UTC date, from events to user segments",
@@ -74,6 +89,7 @@ with DAG(
     max_active_runs=1,
     default_args=DEFAULT_ARGUMENTS,
     tags=["clickstream"],
+    user_defined_macros={"paths": PATHS},
     params={
         "event_source": Param(SETTINGS.source.kind, enum=["generator", "replay", "external"]),
         "replay_file": Param(
@@ -132,6 +148,9 @@ with DAG(
 
         run_audit.check_segments(dt.date.fromisoformat(date))
 
+    with TaskGroup("create_views"):
+        views = [create_view(name) for name in VIEWS]
+
     @task
     def record_run(date: str, airflow_run: str, landed: Any) -> None:
         """The run's row of pipeline_runs."""
@@ -147,5 +166,6 @@ with DAG(
         >> transformed
         >> user_segmentation_ml
         >> check_segments(DATE)
+        >> views
         >> record_run(DATE, "{{ run_id }}", landing)
     )

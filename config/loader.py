@@ -59,6 +59,8 @@ class Ports:
     aws: int
     postgres: int
     airflow: int
+    trino: int
+    athena: int
     supervisor: int
 
 
@@ -113,6 +115,7 @@ class Paths:
     warehouse: str
     truth: str
     models: str
+    athena_results: str
     database: str
     tables: Tables
 

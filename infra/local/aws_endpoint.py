@@ -62,6 +62,12 @@ class Catalog:
         tables: list[dict[str, Any]] = list(self._tables.values())
         return [table for table in tables if pointer_of(table)]
 
+    def drop_empty_descriptions(self) -> None:
+        """ministack gives every table one. Trino takes it for the comment, by which it knows its own views."""
+        for table in self._tables.values():
+            if table.get("Description") == "":
+                del table["Description"]
+
 
 def main() -> None:
     app: Any = import_module("ministack.app")
@@ -91,6 +97,7 @@ def main() -> None:
         persistence.save_state("s3", s3.get_state())  # an empty bucket has no file that tells of it
         catalog.ensure_database(database)
         reconcile(catalog, data_dir, dropped_file)
+        catalog.drop_empty_descriptions()
         save()
 
     glue._handle_request_sync = write_through(glue._handle_request_sync, catalog, data_dir, dropped_file, save)
@@ -113,6 +120,7 @@ def write_through(handle: Handler, catalog: Catalog, data_dir: Path, dropped_fil
             answer = handle(method, path, headers, body, query)
             if before:
                 remember_dropped(dropped_file, set(before) - set(live_uuids(catalog, data_dir)))
+            catalog.drop_empty_descriptions()
             save()
             return answer
 

@@ -51,6 +51,7 @@ def aws_variables(layout: Layout) -> dict[str, str]:
     aws = layout.environment.aws
     return {
         **({"AWS_ENDPOINT_URL": aws.endpoint_url} if aws.endpoint_url else {}),
+        "AWS_ENDPOINT_URL_ATHENA": f"http://{layout.stack.bind_host}:{layout.stack.ports.athena}",
         "AWS_REGION": aws.region,
         "AWS_DEFAULT_REGION": aws.region,
         "AWS_ACCESS_KEY_ID": "test",

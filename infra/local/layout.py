@@ -14,6 +14,8 @@ from infra.local.java import find_java_home
 TOOLS = PROJECT_ROOT / ".local"
 VENV = TOOLS / "venv"
 MINISTACK_VENV = TOOLS / "ministack-venv"
+TRINO_VENV = TOOLS / "trino-venv"
+TRINO_HOME = TOOLS / "trino"
 SPARK_JARS = TOOLS / "jars" / "spark"
 KAFKA_JARS = TOOLS / "jars" / "kafka"
 LOCAL = PROJECT_ROOT / "infra" / "local"

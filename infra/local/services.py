@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from infra.local.airflow import airflow_services
+from infra.local.athena.service import athena_services
 from infra.local.aws import aws_service
 from infra.local.kafka import kafka_service
 from infra.local.layout import Layout
@@ -17,4 +18,5 @@ def services(layout: Layout) -> tuple[Service, ...]:
         aws_service(layout),
         postgres_service(layout),
         *airflow_services(layout),
+        *athena_services(layout),
     )

@@ -19,6 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from infra.local.athena.install import (
+    ARTIFACTS_FILE,
+    IVY_SETTINGS_FILE,
+    BrokenArtifactError,
+    install_trino,
+)
+from infra.local.athena.install import IVY_FILE as TRINO_IVY_FILE
 from infra.local.java import JavaMissingError, find_java_home
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -71,12 +78,15 @@ def steps() -> tuple[Step, ...]:
     python = Path("bin") / "python"
     main_venv, ministack_venv, jars = TOOLS / "venv", TOOLS / "ministack-venv", TOOLS / "jars"
     setup_lock, dev_lock = ROOT / "requirements-setup.lock", ROOT / "requirements-dev.lock"
-    ministack_lock = ROOT / "requirements-ministack.lock"
+    ministack_lock, trino_lock = ROOT / "requirements-ministack.lock", ROOT / "requirements-trino.lock"
+    trino_venv, trino = TOOLS / "trino-venv", TOOLS / "trino"
     return (
         Step("installer", setup_lock, UV, lambda: install_uv(setup_lock)),
         Step("python packages", dev_lock, main_venv / python, lambda: install(main_venv, dev_lock)),
         Step("s3 and glue", ministack_lock, ministack_venv / python, lambda: install(ministack_venv, ministack_lock)),
         Step("jars", IVY_FILE, jars / "kafka", lambda: fetch_jars(main_venv)),
+        Step("java of trino", trino_lock, trino_venv / python, lambda: install(trino_venv, trino_lock)),
+        Step("trino", ARTIFACTS_FILE, trino / "lib", lambda: fetch_trino(main_venv, trino)),
     )
 
 
@@ -126,15 +136,36 @@ def install(folder: Path, lock: Path) -> None:
 
 
 def fetch_jars(main_venv: Path) -> None:
-    """With the Ivy that PySpark carries. Its cache stays, so that a change of one version fetches one jar."""
-    ivy = next((main_venv / "lib").glob("python*/site-packages/pyspark/jars/ivy-*.jar"))
-    settings = ["-settings", os.environ["IVY_SETTINGS"]] if os.environ.get("IVY_SETTINGS") else []
-    java = [str(find_java_home() / "bin" / "java"), *proxy_properties(os.environ.get("HTTPS_PROXY", ""))]
-    command = [*java, "-cp", str(ivy), "org.apache.ivy.Main", *settings, "-ivy", str(IVY_FILE)]
-    command += ["-cache", str(TOOLS / "ivy-cache"), "-confs", "spark", "kafka", "-types", "jar", "bundle"]
+    """Ivy's cache stays, so that a change of one version fetches one jar."""
+    command = [*_ivy(main_venv, IVY_FILE), "-cache", str(TOOLS / "ivy-cache")]
+    command += ["-confs", "spark", "kafka", "-types", "jar", "bundle"]
     # Relative to the working folder: a bracket in the project's path would be read as part of the pattern.
     command += ["-sync", "-retrieve", "jars/[conf]/[artifact]-[revision](-[classifier]).[ext]"]
     run(command, os.environ, attempts=ATTEMPTS)
+
+
+def fetch_trino(main_venv: Path, home: Path) -> None:
+    """Its archives, 800 MB, go through a cache of their own, which goes when they are unpacked."""
+
+    def fetch(cache: Path) -> None:
+        command = [*_ivy(main_venv, TRINO_IVY_FILE, IVY_SETTINGS_FILE), "-cache", str(cache), "-confs", "trino"]
+        command += ["-types", "tar.gz", "zip"]
+        command += ["-retrieve", f"{cache.name}/trino/[artifact]-[revision].[ext]"]
+        run(command, os.environ, attempts=ATTEMPTS)
+
+    try:
+        install_trino(home, TOOLS / "trino-cache", fetch)
+    except BrokenArtifactError as error:
+        raise SetupError(str(error)) from error
+
+
+def _ivy(main_venv: Path, file: Path, settings: Path | None = None) -> list[str]:
+    """The Ivy that PySpark carries; the machine's own settings come first."""
+    ivy = next((main_venv / "lib").glob("python*/site-packages/pyspark/jars/ivy-*.jar"))
+    chosen = os.environ.get("IVY_SETTINGS") or (str(settings) if settings else None)
+    java = [str(find_java_home() / "bin" / "java"), *proxy_properties(os.environ.get("HTTPS_PROXY", ""))]
+    options = ["-settings", chosen] if chosen else []
+    return [*java, "-cp", str(ivy), "org.apache.ivy.Main", *options, "-ivy", str(file)]
 
 
 def proxy_properties(proxy: str) -> list[str]:

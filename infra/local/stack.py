@@ -84,6 +84,7 @@ def print_addresses(layout: Layout) -> None:
     print(f"Airflow  http://{host}:{ports.airflow}  user admin, password {layout.credentials.airflow_admin_password}")
     print(f"Kafka    {layout.environment.kafka.bootstrap_servers}")
     print(f"S3, Glue {layout.environment.aws.endpoint_url}")
+    print(f"Athena   http://{host}:{ports.athena}")
 
 
 def down(layout: Layout) -> None:

@@ -12,11 +12,14 @@ import io
 import json
 import os
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
+import pyathena
 import pytest
 from pyiceberg.catalog import Catalog
 
@@ -24,6 +27,7 @@ from config.catalog import open_catalog
 from config.loader import PROJECT_ROOT
 from data_generator.truth import read_manifest
 from infra.local.airflow_runs import DAG_ID, AirflowApi
+from infra.local.athena.named_queries import read_named_queries
 from spark_jobs.tables import TABLES
 from tests.integration.conftest import RunningStack, wait_until
 
@@ -47,6 +51,15 @@ def three_dates(stack: RunningStack) -> str:
     """What `make run` prints after it ran the DAG over three dates."""
     command = ("python", "-m", "infra.local.run_pipeline", "--events", str(EVENTS_PER_DATE))
     return stack.run(*command, timeout=RUN_SECONDS).stdout
+
+
+@contextmanager
+def athena_cursor(stack: RunningStack) -> Iterator[Any]:
+    """An outside client of Athena: PyAthena."""
+    paths = stack.settings.paths
+    connection = pyathena.connect(s3_staging_dir=f"{paths.athena_results}/", schema_name=paths.database)
+    with closing(connection), connection.cursor() as cursor:
+        yield cursor
 
 
 def rows(catalog: Catalog, stack: RunningStack, table: str, row_filter: str = "true") -> list[dict[str, Any]]:
@@ -150,6 +163,52 @@ def test_tables_are_those_of_the_design_in_parquet_partitioned_by_date(
             assert file["file_format"] == "PARQUET"
             if definition.partition:
                 assert f"/{definition.partition}=20" in file["file_path"]
+
+
+@pytest.mark.usefixtures("three_dates")
+def test_the_pipeline_leaves_views_that_athena_answers_from(stack: RunningStack, catalog: Catalog) -> None:
+    newest = rows(catalog, stack, "user_segments", f"snapshot_date = '{DATES[-1]}'")
+    bad = Counter(
+        row["error_type"]
+        for row in rows(catalog, stack, "raw_events", "error_type is not null and event_date >= '2025-04-01'")
+    )
+    with athena_cursor(stack) as cursor:
+        current = cursor.execute("SELECT user_id, segment_id, snapshot_date FROM segments_current").fetchall()
+        reasons = cursor.execute(
+            "SELECT error_type, count(*) FROM quarantined_events WHERE event_date >= DATE '2025-04-01' GROUP BY 1"
+        ).fetchall()
+    assert sorted(current) == sorted((row["user_id"], row["segment_id"], row["snapshot_date"]) for row in newest)
+    assert dict(reasons) == bad
+
+
+@pytest.mark.usefixtures("three_dates")
+def test_every_named_query_answers_about_the_newest_date(stack: RunningStack, catalog: Catalog) -> None:
+    queries = read_named_queries(stack.settings)
+    listed = stack.run("python", "-m", "infra.local.athena.query_command").stdout
+    answers = {}
+    with athena_cursor(stack) as cursor:
+        for name, query in queries.items():
+            assert name in listed
+            answers[name] = cursor.execute(query.sql).fetchall()
+    sizes = Counter(
+        row["segment_id"] for row in rows(catalog, stack, "user_segments", f"snapshot_date = '{DATES[-1]}'")
+    )
+    sessions = rows(catalog, stack, "sessions", f"session_date = '{DATES[-1]}'")
+    steps = [sum(row[step] > 0 for row in sessions) for step in ("views", "carts", "checkouts", "purchases")]
+    runs = rows(catalog, stack, "pipeline_runs")
+    moved = [
+        row for row in rows(catalog, stack, "segment_transitions", f"snapshot_date = '{DATES[-1]}'")
+        if row["from_segment_id"] != row["to_segment_id"]
+    ]  # fmt: skip
+    assert {row[0]: row[2] for row in answers["segments_today"]} == sizes
+    assert answers["funnel_of_a_day"] == [(DATES[-1], len(sessions), *steps)]
+    assert [row[:3] for row in answers["runs"]] == sorted((r["event_date"], r["produced"], r["landed"]) for r in runs)
+    assert sum(row[2] for row in answers["segment_moves"]) == sum(row["users"] for row in moved)
+    assert 0 < len(answers["who_moved"]) <= 100
+    assert {row[0] for row in answers["quarantine_by_reason"]} >= set(DATES)
+    printed = stack.run("python", "-m", "infra.local.athena.query_command", "--name", "segments_today").stdout
+    assert all(f"{users}" in printed for users in sizes.values())
+    assert "bytes scanned" in printed
 
 
 def test_a_rerun_of_a_date_changes_no_row(stack: RunningStack, catalog: Catalog, three_dates: str) -> None:

@@ -31,6 +31,7 @@ CHAIN = [
     ["check_transform"],
     ["user_segmentation_ml"],
     ["check_segments"],
+    ["create_views.quarantined_events", "create_views.segments_current"],
     ["record_run"],
 ]
 CHECK_AFTER = {

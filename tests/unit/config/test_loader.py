@@ -154,6 +154,7 @@ def test_every_path_lies_in_the_bucket_of_the_environment_and_every_table_has_it
         "warehouse": "s3://other/warehouse",
         "truth": "s3://other/truth",
         "models": "s3://other/models",
+        "athena_results": "s3://other/athena",
         "database": "clickstream",
         "tables": {
             "raw_events": "raw_events",
