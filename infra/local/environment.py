@@ -83,6 +83,14 @@ def airflow_variables(layout: Layout) -> dict[str, str]:
     host, ports, credentials = layout.stack.bind_host, layout.stack.ports, layout.credentials
     database = f"airflow:{credentials.airflow_database_password}@{host}:{ports.postgres}/airflow"
     url = f"http://{host}:{ports.airflow}"
+    athena = {
+        "conn_type": "athena",
+        "schema": layout.settings.paths.database,
+        "extra": {
+            "s3_staging_dir": f"{layout.settings.paths.athena_results}/",
+            "region_name": layout.environment.aws.region,
+        },
+    }
     spark = {"conn_type": "spark", "host": layout.environment.spark.master, "extra": {"deploy-mode": "client"}}
     sections = {
         "CORE": {
@@ -119,6 +127,8 @@ def airflow_variables(layout: Layout) -> dict[str, str]:
             for section, options in sections.items()
             for name, value in options.items()
         },
+        "AIRFLOW_CONN_ATHENA_DEFAULT": json.dumps(athena),
+        "AIRFLOW_CONN_AWS_DEFAULT": json.dumps({"conn_type": "aws"}),  # credentials and endpoints as boto3 finds them
         "AIRFLOW_CONN_SPARK_DEFAULT": json.dumps(spark),
     }
 

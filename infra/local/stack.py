@@ -23,6 +23,7 @@ from infra.local.services import services
 from infra.local.spark import write_spark_conf
 from infra.local.supervision import Supervisor, SupervisorError, end_leftovers, log_file
 
+EVER = datetime.fromtimestamp(0, UTC)
 READY_TIMEOUT_SECONDS = 300  # a minute on two idle cores; a busy machine needs more
 EXPECTED_ERRORS = (
     ConfigError,
@@ -48,7 +49,7 @@ def up(layout: Layout) -> None:
             check_ports_are_free(layout.stack.bind_host, ports, layout.environment_file)
             supervisor.start(wanted)
         states = supervisor.states()
-        missing = [service for service in wanted if states.get(service.name) != "RUNNING"]
+        missing = [s for s in wanted if states.get(s.name) != "RUNNING" or not s.is_ready(EVER)]
         if missing:
             start_services(layout, supervisor, missing)
         else:

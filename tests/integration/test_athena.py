@@ -191,6 +191,27 @@ def test_sqlalchemy_reflects_and_selects(events: str, database: str, output: str
     assert found == len(DAYS) * ROWS_PER_DAY
 
 
+CHECK_ROWS = """
+import sys
+from airflow.providers.common.sql.operators.sql import SQLColumnCheckOperator, SQLTableCheckOperator
+table, rows = sys.argv[1], sys.argv[2]
+shared = {"conn_id": "athena_default", "table": table}
+SQLTableCheckOperator(
+    task_id="rows", checks={"rows": {"check_statement": f"count(*) = {rows}"}}, **shared
+).execute({})
+SQLColumnCheckOperator(
+    task_id="ids", column_mapping={"id": {"null_check": {"equal_to": 0}, "unique_check": {"equal_to": 0}}}, **shared
+).execute({})
+"""
+
+
+def test_airflow_sql_checks_pass_and_fail_by_the_rows(stack: RunningStack, events: str) -> None:
+    """With the connection `athena_default` of the stack."""
+    stack.run("python", "-c", CHECK_ROWS, events, str(len(DAYS) * ROWS_PER_DAY))
+    with pytest.raises(AssertionError, match="Test failed"):
+        stack.run("python", "-c", CHECK_ROWS, events, "1")
+
+
 def test_syntax_error_is_refused_at_the_start(athena: Any, database: str) -> None:
     with pytest.raises(ClientError, match="Exception parsing query") as refused:
         start(athena, "select x from", database)

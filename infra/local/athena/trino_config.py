@@ -95,6 +95,7 @@ def iceberg_properties(layout: Layout) -> Properties:
         "iceberg.expire-snapshots.min-retention": "0s",
         "iceberg.remove-orphan-files.min-retention": "0s",
         "iceberg.register-table-procedure.enabled": "true",
+        "iceberg.allowed-extra-properties": "*",  # Athena's own, such as vacuum_max_snapshot_age_seconds
     }
 
 
