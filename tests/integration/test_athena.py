@@ -241,6 +241,50 @@ def test_view_is_read_back(athena: Any, events: str, database: str) -> None:
     run(athena, "drop view athena_view", database)
 
 
+@pytest.mark.parametrize("file_format", ["PARQUET", "ORC", "AVRO", "JSON", "TEXTFILE"])
+def test_table_made_of_a_query_is_read_back(athena: Any, database: str, file_format: str) -> None:
+    name = f"made_{file_format.lower()}"
+    try:
+        made = run(
+            athena, f"CREATE TABLE {name} WITH (format='{file_format}') AS SELECT 1 AS id, 'a' AS name", database
+        )
+        assert made["Status"]["State"] == "SUCCEEDED", made["Status"]
+        assert rows_of(athena, run(athena, f"SELECT * FROM {name}", database))[1:] == [["1", "a"]]
+    finally:
+        assert run(athena, f"DROP TABLE IF EXISTS {name}", database)["Status"]["State"] == "SUCCEEDED"
+
+
+def test_iceberg_table_is_compacted_vacuumed_and_read_as_it_was(athena: Any, database: str, output: str) -> None:
+    def done(sql: str) -> dict[str, Any]:
+        execution = run(athena, sql, database)
+        assert execution["Status"]["State"] == "SUCCEEDED", execution["Status"]
+        return execution
+
+    def value(sql: str) -> str | None:
+        return rows_of(athena, done(sql))[1][0]
+
+    done(
+        f"CREATE TABLE tended (id bigint, day date) PARTITIONED BY (day) LOCATION '{output}tended' "
+        "TBLPROPERTIES ('table_type'='ICEBERG', 'vacuum_max_snapshot_age_seconds'='1')"
+    )
+    try:
+        done("INSERT INTO tended VALUES (1, DATE '2025-04-01')")
+        first = value('SELECT max_by(snapshot_id, committed_at) FROM "tended$snapshots"')
+        done("INSERT INTO tended VALUES (2, DATE '2025-04-01')")
+        assert value('SELECT count(*) FROM "tended$files"') == "2"
+        done("OPTIMIZE tended REWRITE DATA USING BIN_PACK")
+        assert value('SELECT count(*) FROM "tended$files"') == "1"
+        assert value(f"SELECT count(*) FROM tended FOR VERSION AS OF {first}") == "1"
+        done("UPDATE tended SET id = 3 WHERE id = 2")
+        assert value("SELECT sum(id) FROM tended") == "4"
+        time.sleep(1.1)  # the age below which VACUUM keeps a snapshot
+        done("VACUUM tended")
+        assert value('SELECT count(*) FROM "tended$snapshots"') == "1"
+        assert value("SELECT sum(id) FROM tended") == "4"
+    finally:
+        done("DROP TABLE tended")
+
+
 def test_large_result_comes_in_pages(athena: Any, database: str) -> None:
     sql = "select a.x * 1000 + b.y n from unnest(sequence(0, 99)) a(x) cross join unnest(sequence(0, 999)) b(y)"
     execution = run(athena, sql, database)
