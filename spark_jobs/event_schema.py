@@ -1,7 +1,9 @@
 """The event of `config/event.schema.json` in Spark: typed fields, and the checks that a Kafka record must pass.
 
 A record is checked with built-in functions only. The first check that fails names the record's `error_type`;
-`CHECKS` is the one place where they stand, in order.
+`checks` is the one place where they stand, in order. They run twice: over the payload parsed into its types, which
+is quick and finds every valid record valid, and for what fails there over the texts that stand in the JSON, which is
+slow and says which check a record fails.
 """
 
 from __future__ import annotations
@@ -68,8 +70,15 @@ FIELDS, EVENT_TYPES = _read_fields()
 REQUIRED = tuple(field.name for field in FIELDS if field.is_required)
 EVENT_DDL = "STRUCT<" + ", ".join(f"{field.name}: {field.spark_type}" for field in FIELDS) + ">"
 
-# Scalars are first read as the text that stands in the JSON, so that a value of the wrong type is seen, not nulled.
-_TEXT_DDL = ", ".join(
+# A payload parsed into its types: a value of another type is null, and `not_json` then holds the payload.
+TYPED = "typed"
+_TYPED_DDL = ", ".join(
+    [f"{field.name} {'STRING' if field.json_type == 'string' else field.spark_type}" for field in FIELDS]
+    + ["not_json STRING"]
+)
+# A payload parsed into the texts of its scalars: a value of the wrong type is seen, not nulled.
+TEXTS = "texts"
+_TEXTS_DDL = ", ".join(
     [f"{field.name} {field.spark_type if field.json_type == 'object' else 'STRING'}" for field in FIELDS]
     + ["not_json STRING"]
 )
@@ -94,21 +103,23 @@ WRONG_TYPE_PATTERN = _wrong_type_pattern()
 _CHECKED_BY_FORM = ("event_id", "event_time", "event_type")
 
 
-def _looks_untyped(field: Field) -> Column:
+def _looks_untyped(field: Field, parsed: str) -> Column:
     """True where the value may be of another type than the field's; never false where it is. Spares the slow pattern.
 
     A text that came from no JSON string begins as a number, an object or an array does, or is `true` or `false`.
+    Of typed numbers only a decimal one may come from a string.
     """
-    value = F.col(f"parsed.{field.name}")
+    if parsed == TYPED and field.json_type in ("integer", "object"):
+        return F.lit(False)
+    value = F.col(f"{parsed}.{field.name}")
+    is_string = F.col("text").rlike(f'"{field.name}"\\s*:\\s*"')
     if field.json_type != "string":
-        return value.isNotNull() & (_has(f'{field.name}":"') | _has(f'{field.name}": "'))
-    may_be_bare = F.substring(value, 1, 1).isin(*"-0123456789{[") | value.isin("true", "false")
+        return value.isNotNull() & is_string
+    is_digit_first = (value >= "0") & (value < ":")
+    is_structure = reduce(or_, (F.startswith(value, F.lit(sign)) for sign in "-{["))
+    may_be_bare = is_digit_first | is_structure | value.isin("true", "false")
     # Without isNotNull an absent field makes the whole check null, and null does not spare the pattern.
-    return value.isNotNull() & may_be_bare & ~(_has(f'"{field.name}":"') | _has(f'"{field.name}": "'))
-
-
-def _has(part: str) -> Column:
-    return F.contains("text", F.lit(part))
+    return value.isNotNull() & may_be_bare & ~is_string
 
 
 @dataclass(frozen=True)
@@ -120,18 +131,19 @@ class Check:
     detail: Column
 
 
-def parse_payload(payload: Column) -> Column:
-    """Struct of the texts that stand in the JSON; null members where absent or where it is not a JSON object."""
-    return F.from_json(payload, _TEXT_DDL, JSON_OPTIONS)
+def parse_types(payload: Column) -> Column:
+    """Struct `TYPED`; null members where absent, of another type, or where it is not a JSON object."""
+    return F.from_json(payload, _TYPED_DDL, JSON_OPTIONS)
 
 
-def _value(name: str) -> Column:
-    return F.concat(F.lit(f"{name}: "), F.substring(F.col(f"parsed.{name}"), 1, 200))
+def parse_texts(payload: Column) -> Column:
+    """Struct `TEXTS`; null members where absent or where it is not a JSON object."""
+    return F.from_json(payload, _TEXTS_DDL, JSON_OPTIONS)
 
 
-def _bad_number(name: str, spark_type: str) -> Column:
-    number = F.col(f"parsed.{name}").try_cast(spark_type)
-    return F.col(f"parsed.{name}").isNotNull() & (number.isNull() | (number < 0))
+def _bad_number(value: Column, spark_type: str) -> Column:
+    number = value.try_cast(spark_type)
+    return value.isNotNull() & (number.isNull() | (number < 0))
 
 
 def _is_object(text: str) -> Column:
@@ -140,39 +152,47 @@ def _is_object(text: str) -> Column:
     return is_compact | F.col(text).rlike(r"^\s*\{(?s:.*)\}\s*$")
 
 
-def checks() -> tuple[Check, ...]:
-    """The checks, in order, over the columns `value`, `timestamp` (Kafka's), `text`, `parsed` and `parsed_time`."""
+def checks(parsed: str) -> tuple[Check, ...]:
+    """The checks, in order, over the columns `value`, `timestamp` (Kafka's), `text`, `parsed_time` and `parsed`.
+
+    `parsed` is `TYPED`, where a failure says no more than that there is one, or `TEXTS`.
+    """
     time = F.col("parsed_time")
-    missing = F.coalesce(*[F.when(F.col(f"parsed.{name}").isNull(), F.lit(name)) for name in REQUIRED])
+    fields = {field.name: F.col(f"{parsed}.{field.name}") for field in FIELDS}
+    missing = F.coalesce(*[F.when(fields[name].isNull(), F.lit(name)) for name in REQUIRED])
+
+    def value(name: str) -> Column:
+        return F.concat(F.lit(f"{name}: "), F.substring(fields[name], 1, 200))
+
     return (
         Check("empty_value", F.col("value").isNull() | (F.length("value") == 0), F.lit("the record has no value")),
         Check("not_utf8", ~F.is_valid_utf8("text"), F.lit("the value is not UTF-8")),
         Check(
             "not_json",
-            F.col("parsed.not_json").isNotNull() | ~_is_object("text"),
+            F.col(f"{parsed}.not_json").isNotNull() | ~_is_object("text"),
             F.concat(F.lit("not one JSON object: "), F.substring("text", 1, 200)),
         ),
         Check("missing_field", missing.isNotNull(), missing),
         Check(
             "wrong_type",
-            reduce(or_, (_looks_untyped(field) for field in FIELDS if field.name not in _CHECKED_BY_FORM))
+            reduce(or_, (_looks_untyped(field, parsed) for field in FIELDS if field.name not in _CHECKED_BY_FORM))
             & F.col("text").rlike(WRONG_TYPE_PATTERN),
             F.regexp_extract("text", WRONG_TYPE_PATTERN, 0),
         ),
-        Check("bad_event_id", ~F.col("parsed.event_id").rlike(UUID_PATTERN), _value("event_id")),
-        Check("empty_user_id", F.col("parsed.user_id") == "", F.lit("user_id is empty")),
-        Check("unknown_event_type", ~F.col("parsed.event_type").isin(*EVENT_TYPES), _value("event_type")),
-        Check("bad_event_time", time.isNull(), _value("event_time")),
-        Check("impossible_event_time", ~_is_plausible(time), _value("event_time")),
-        Check("bad_price", _bad_number("price", "DECIMAL(18,4)"), _value("price")),
-        Check("bad_quantity", _bad_number("quantity", "BIGINT"), _value("quantity")),
-        Check("bad_schema_version", _bad_number("schema_version", "BIGINT"), _value("schema_version")),
+        Check("bad_event_id", ~fields["event_id"].rlike(UUID_PATTERN), value("event_id")),
+        Check("empty_user_id", fields["user_id"] == "", F.lit("user_id is empty")),
+        Check("unknown_event_type", ~fields["event_type"].isin(*EVENT_TYPES), value("event_type")),
+        Check("bad_event_time", time.isNull(), value("event_time")),
+        Check("impossible_event_time", ~_is_plausible(time), value("event_time")),
+        Check("bad_price", _bad_number(fields["price"], "DECIMAL(18,4)"), value("price")),
+        Check("bad_quantity", _bad_number(fields["quantity"], "BIGINT"), value("quantity")),
+        Check("bad_schema_version", _bad_number(fields["schema_version"], "BIGINT"), value("schema_version")),
     )
 
 
 def parse_time() -> Column:
     """The payload's event time, or null where it is not one in the agreed form."""
-    text = F.col("parsed.event_time")
+    text = F.col(f"{TYPED}.event_time")
     return F.when(text.rlike(TIME_PATTERN), text.try_cast("timestamp"))
 
 
@@ -187,27 +207,30 @@ def event_date() -> Column:
     return F.to_date(F.when(_is_plausible(time), time).otherwise(F.col("timestamp")))
 
 
+def may_be_bad() -> Column:
+    """True for every record that fails a check, and for few others."""
+    return reduce(or_, (F.coalesce(check.fails, F.lit(False)) for check in checks(TYPED)))
+
+
 def first_error() -> Column:
     """Struct<error_type, error_detail> of the first check that fails; null for a valid record."""
     branches = [
         F.when(F.coalesce(c.fails, F.lit(False)), F.struct(F.lit(c.error_type).alias("type"), c.detail.alias("detail")))
-        for c in checks()
+        for c in checks(TEXTS)
     ]
     return F.coalesce(*branches)
 
 
-def typed_event() -> Column:
-    """The event as typed columns (`EVENT_DDL`)."""
+def typed_event(parsed: str) -> Column:
+    """The event as typed columns (`EVENT_DDL`), from `TYPED` or `TEXTS`."""
     members = []
     for field in FIELDS:
-        text = F.col(f"parsed.{field.name}")
+        value = F.col(f"{parsed}.{field.name}")
         if field.name == "event_id":
-            value = F.lower(text)
+            value = F.lower(value)
         elif field.name == "event_time":
             value = F.col("parsed_time")
-        else:
-            value = (
-                text if field.spark_type == "STRING" or field.json_type == "object" else text.try_cast(field.spark_type)
-            )
+        elif field.json_type in ("integer", "number"):
+            value = value.try_cast(field.spark_type)
         members.append(value.alias(field.name))
     return F.struct(*members)

@@ -13,7 +13,8 @@ from dataclasses import asdict
 from types import TracebackType
 from typing import Any
 
-from pyspark.sql import Column, DataFrame, Row, SparkSession
+from pyspark.errors import IllegalArgumentException
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from config import Settings
@@ -21,6 +22,7 @@ from spark_jobs.tables import TABLES, Table
 
 CATALOG = "lakehouse"
 INPUT_CATALOG = "lakehouse_input"
+EPOCH = dt.date(1970, 1, 1)
 _TABLE_PROPERTIES = {
     "format-version": "2",
     "write.parquet.compression-codec": "zstd",
@@ -41,6 +43,12 @@ def open_session(app_name: str, settings: Settings, warehouses: dict[str, str | 
     conf = {
         "spark.sql.extensions": "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions",
         "spark.sql.session.timeZone": "UTC",
+        # Where in Python a column was made costs as much as making it; an error names the column and the job's line.
+        "spark.python.sql.dataFrameDebugging.enabled": "false",
+        # Unicode's tables for upper and lower case cost every job a second; ours lower-cases hexadecimal digits.
+        "spark.sql.icu.caseMappings.enabled": "false",
+        # Distinct products are collected by hash up to this many sessions in a task, then by sorting; Spark's is 128.
+        "spark.sql.objectHashAggregate.sortBased.fallbackThreshold": "100000",
         "spark.sql.shuffle.partitions": str(settings.environment.spark.shuffle_partitions),
         "spark.hadoop.fs.s3.impl": "org.apache.hadoop.fs.s3a.S3AFileSystem",
         "spark.hadoop.fs.s3a.endpoint.region": aws.region,
@@ -110,9 +118,12 @@ class Lakehouse:
 
     def create_tables(self) -> None:
         """Create what is missing, with every comment; leaves existing tables as they are."""
-        database = f"{CATALOG}.{self.settings.paths.database}"
-        self.spark.sql(f"CREATE NAMESPACE IF NOT EXISTS {database}")
-        existing = {row.tableName for row in self.spark.sql(f"SHOW TABLES IN {database}").collect()}
+        database = self.settings.paths.database
+        catalog = self._iceberg.spark.Spark3Util.loadIcebergCatalog(self.spark._jsparkSession, CATALOG)
+        namespace = self._iceberg.catalog.TableIdentifier.parse(f"{database}.any").namespace()
+        if not catalog.namespaceExists(namespace):
+            self.spark.sql(f"CREATE NAMESPACE IF NOT EXISTS {CATALOG}.{database}")
+        existing = {table.name() for table in catalog.listTables(namespace)}
         for table in TABLES:
             if table not in self._inputs and self.identifier(table).rpartition(".")[2] not in existing:
                 columns = ", ".join(f"`{c.name}` {c.type} COMMENT '{_quote(c.comment)}'" for c in table.columns)
@@ -133,10 +144,14 @@ class Lakehouse:
 
     def partition_dates(self, table: Table) -> list[dt.date]:
         """The dates that have rows, ascending; reads metadata only."""
-        rows = self.spark.sql(
-            f"SELECT partition.{table.partition_column} AS day FROM {self.identifier(table)}.partitions"
+        kind = self._iceberg.MetadataTableType.PARTITIONS
+        scan = self._iceberg.MetadataTableUtils.createMetadataTableInstance(self._load(table), kind).newScan()
+        days = (
+            _first_member(_first_member(row))  # at once: the iterator hands out the same row again with other members
+            for task in scan.planFiles().iterator()
+            for row in task.asDataTask().rows().iterator()
         )
-        return sorted(row.day for row in rows.collect())
+        return sorted(EPOCH + dt.timedelta(days=day) for day in days)
 
     def replace_dates(
         self, table: Table, frame: DataFrame, dates: list[dt.date], summary: dict[str, str] | None = None
@@ -158,9 +173,9 @@ class Lakehouse:
 
     def start_history(self, table: Table) -> int:
         """Id of the newest snapshot; an empty table gets its first one, so that there is always one to compare with."""
-        if not self.history(table):
-            self.spark.createDataFrame([], table.ddl).writeTo(self.identifier(table)).append()
-        return int(self.history(table)[0].snapshot_id)
+        if not self._load(table).currentSnapshot():
+            self._load(table).newAppend().commit()
+        return int(self._load(table).currentSnapshot().snapshotId())
 
     def append_if_unchanged(self, table: Table, frame: DataFrame, base: int, summary: dict[str, str]) -> int:
         """Append `frame` on top of snapshot `base`, or fail where somebody else has committed since.
@@ -170,41 +185,36 @@ class Lakehouse:
         """
         branch = f"append_{uuid.uuid4().hex}"
         name = self.identifier(table)
-        self.spark.sql(f"ALTER TABLE {name} CREATE BRANCH `{branch}` AS OF VERSION {base}")
+        self._load(table).manageSnapshots().createBranch(branch, base).commit()
         try:
             writer = frame.select(*table.column_names).writeTo(f"{name}.branch_{branch}")
             for key, value in summary.items():
                 writer = writer.option(f"snapshot-property.{key}", value)
             writer.append()
+            written = self._load(table)
             try:
-                catalog, _, path = name.partition(".")
-                self.spark.sql(f"CALL {catalog}.system.fast_forward('{path}', 'main', '{branch}')")
-            except Exception as error:
-                if "ancestor" not in str(error):
-                    raise
+                written.manageSnapshots().fastForwardBranch("main", branch).commit()
+            except IllegalArgumentException as error:  # main is no longer an ancestor of the branch
                 raise ConcurrentCommitError(f"{name} has changed since snapshot {base}") from error
-            return int(self.history(table, branch)[0].summary.get("added-records", 0))
+            return int(written.snapshot(branch).summary().getOrDefault("added-records", "0"))
         finally:
-            self.spark.sql(f"ALTER TABLE {name} DROP BRANCH IF EXISTS `{branch}`")
-
-    def history(self, table: Table, branch: str = "main") -> list[Row]:
-        """The snapshots of `branch` (`snapshot_id`, `parent_id`, `summary`), newest first; empty before the first."""
-        name = self.identifier(table)
-        refs = {
-            row.name: row.snapshot_id for row in self.spark.sql(f"SELECT name, snapshot_id FROM {name}.refs").collect()
-        }
-        snapshots = self.spark.sql(f"SELECT snapshot_id, parent_id, summary FROM {name}.snapshots").collect()
-        by_id = {row.snapshot_id: row for row in snapshots}
-        found, snapshot_id = [], refs.get(branch)
-        while snapshot_id in by_id:
-            found.append(by_id[snapshot_id])
-            snapshot_id = found[-1].parent_id
-        return found
+            self._load(table).manageSnapshots().removeBranch(branch).commit()
 
     def newest_summary(self, table: Table, key: str) -> str | None:
         """`key` of the newest snapshot of main whose summary has it."""
-        values = (snapshot.summary.get(key) for snapshot in self.history(table))
-        return next((value for value in values if value is not None), None)
+        loaded = self._load(table)
+        newest_first = self._iceberg.util.SnapshotUtil.currentAncestorIds(loaded)
+        values = (loaded.snapshot(snapshot_id).summary().get(key) for snapshot_id in newest_first)
+        return next((str(value) for value in values if value is not None), None)
+
+    @property
+    def _iceberg(self) -> Any:
+        """Iceberg's Java packages: its own API answers in milliseconds what takes SQL a job."""
+        return self.spark._jvm.org.apache.iceberg  # type: ignore[union-attr]
+
+    def _load(self, table: Table) -> Any:
+        """Iceberg's Table as it is now."""
+        return self._iceberg.spark.Spark3Util.loadIcebergTable(self.spark._jsparkSession, self.identifier(table))
 
     def job_summary(self, **values: Any) -> dict[str, str]:
         """What a job leaves in a snapshot: when it started (epoch milliseconds), and `values` as JSON."""
@@ -214,6 +224,11 @@ class Lakehouse:
 
 class ConcurrentCommitError(Exception):
     """Somebody else committed to the table first; read again and retry."""
+
+
+def _first_member(row: Any) -> Any:
+    """The first member of an Iceberg StructLike: of a row of the partitions table its partition, of that its date."""
+    return row.get(0, row.getClass().forName("java.lang.Object"))
 
 
 def _quote(text: str) -> str:

@@ -18,7 +18,17 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 import config
-from spark_jobs.event_schema import event_date, first_error, parse_payload, parse_time, typed_event
+from spark_jobs.event_schema import (
+    TEXTS,
+    TYPED,
+    event_date,
+    first_error,
+    may_be_bad,
+    parse_texts,
+    parse_time,
+    parse_types,
+    typed_event,
+)
 from spark_jobs.lakehouse import ConcurrentCommitError, Lakehouse
 from spark_jobs.tables import RAW_EVENTS
 
@@ -96,9 +106,11 @@ def classify_records(records: DataFrame) -> DataFrame:
     """Kafka's columns -> raw_events without `ingested_at`: typed event, or the first error."""
     return (
         records.withColumn("text", F.col("value").cast("string"))
-        .withColumn("parsed", parse_payload(F.col("text")))
+        .withColumn(TYPED, parse_types(F.col("text")))
         .withColumn("parsed_time", parse_time())
-        .withColumn("error", first_error())
+        .withColumn("may_be_bad", may_be_bad())
+        .withColumn(TEXTS, F.when(F.col("may_be_bad"), parse_texts(F.col("text"))))
+        .withColumn("error", F.when(F.col("may_be_bad"), first_error()))
         .select(
             "topic",
             "partition",
@@ -108,7 +120,9 @@ def classify_records(records: DataFrame) -> DataFrame:
             F.col("value").alias("payload"),
             F.col("error.type").alias("error_type"),
             F.col("error.detail").alias("error_detail"),
-            F.when(F.col("error").isNull(), typed_event()).alias("event"),
+            F.when(~F.col("may_be_bad"), typed_event(TYPED))
+            .when(F.col("error").isNull(), typed_event(TEXTS))
+            .alias("event"),
             event_date().alias("event_date"),
         )
     )

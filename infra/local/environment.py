@@ -11,6 +11,7 @@ from importlib.metadata import version
 from config.catalog import CATALOG, catalog_properties
 from config.loader import PROJECT_ROOT
 from infra.local.layout import VENV, Layout
+from infra.local.spark import spark_variables
 
 # Settings of the caller's shell that would lead a service, or a client of the stack, somewhere else.
 FOREIGN_PREFIXES = ("AIRFLOW_", "PYICEBERG_", "PYSPARK_", "SPARK_")
@@ -66,15 +67,6 @@ def pyiceberg_variables(layout: Layout) -> dict[str, str]:
     return {
         f"PYICEBERG_CATALOG__{CATALOG.upper()}__{name.upper().replace('.', '__').replace('-', '_')}": value
         for name, value in (catalog_properties(layout.settings) | keys).items()
-    }
-
-
-def spark_variables(layout: Layout) -> dict[str, str]:
-    return {
-        "JAVA_HOME": str(layout.java_home),
-        "SPARK_CONF_DIR": str(layout.spark_conf),
-        "SPARK_LOCAL_IP": layout.stack.bind_host,
-        "PYSPARK_PYTHON": str(VENV / "bin" / "python"),
     }
 
 

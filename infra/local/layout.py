@@ -16,7 +16,6 @@ VENV = TOOLS / "venv"
 MINISTACK_VENV = TOOLS / "ministack-venv"
 TRINO_VENV = TOOLS / "trino-venv"
 TRINO_HOME = TOOLS / "trino"
-SPARK_JARS = TOOLS / "jars" / "spark"
 KAFKA_JARS = TOOLS / "jars" / "kafka"
 LOCAL = PROJECT_ROOT / "infra" / "local"
 
@@ -50,10 +49,6 @@ class Layout:
     @property
     def airflow_home(self) -> Path:
         return self.state / "airflow"
-
-    @property
-    def spark_conf(self) -> Path:
-        return self.state / "spark-conf"
 
     @property
     def environment_file(self) -> Path:

@@ -26,6 +26,7 @@ from infra.local.athena.install import (
     install_trino,
 )
 from infra.local.athena.install import IVY_FILE as TRINO_IVY_FILE
+from infra.local.class_archive import ARCHIVE, CLASS_LIST_FILE, ClassArchiveError, write_archive
 from infra.local.java import JavaMissingError, find_java_home
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -42,10 +43,10 @@ class SetupError(Exception):
 
 @dataclass(frozen=True)
 class Step:
-    """`result` is what must exist besides a stamp that matches `source`."""
+    """`result` is what must exist besides a stamp that matches `sources`."""
 
     name: str
-    source: Path
+    sources: tuple[Path, ...]
     result: Path
     run: Callable[[], None]
 
@@ -55,8 +56,9 @@ class Step:
 
     @property
     def digest(self) -> str:
-        """Of the source and of the place: the folders hold absolute paths and do not survive a move."""
-        return hashlib.sha256(self.source.read_bytes() + str(ROOT).encode()).hexdigest()
+        """Of the sources and of the place: the folders hold absolute paths and do not survive a move."""
+        contents = [source.read_bytes() for source in self.sources]
+        return hashlib.sha256(b"".join([*contents, str(ROOT).encode()])).hexdigest()
 
     def is_done(self) -> bool:
         return self.result.exists() and self.stamp.exists() and self.stamp.read_text() == self.digest
@@ -76,17 +78,20 @@ def main() -> int:
 
 def steps() -> tuple[Step, ...]:
     python = Path("bin") / "python"
-    main_venv, ministack_venv, jars = TOOLS / "venv", TOOLS / "ministack-venv", TOOLS / "jars"
+    main_venv, s3_venv, jars = TOOLS / "venv", TOOLS / "ministack-venv", TOOLS / "jars"
     setup_lock, dev_lock = ROOT / "requirements-setup.lock", ROOT / "requirements-dev.lock"
-    ministack_lock, trino_lock = ROOT / "requirements-ministack.lock", ROOT / "requirements-trino.lock"
+    s3_lock, trino_lock = ROOT / "requirements-ministack.lock", ROOT / "requirements-trino.lock"
     trino_venv, trino = TOOLS / "trino-venv", TOOLS / "trino"
+    java_home = find_java_home()
+    class_path_sources = (CLASS_LIST_FILE, dev_lock, IVY_FILE, java_home / "release")
     return (
-        Step("installer", setup_lock, UV, lambda: install_uv(setup_lock)),
-        Step("python packages", dev_lock, main_venv / python, lambda: install(main_venv, dev_lock)),
-        Step("s3 and glue", ministack_lock, ministack_venv / python, lambda: install(ministack_venv, ministack_lock)),
-        Step("jars", IVY_FILE, jars / "kafka", lambda: fetch_jars(main_venv)),
-        Step("java of trino", trino_lock, trino_venv / python, lambda: install(trino_venv, trino_lock)),
-        Step("trino", ARTIFACTS_FILE, trino / "lib", lambda: fetch_trino(main_venv, trino)),
+        Step("installer", (setup_lock,), UV, lambda: install_uv(setup_lock)),
+        Step("python packages", (dev_lock,), main_venv / python, lambda: install(main_venv, dev_lock)),
+        Step("s3 and glue", (s3_lock,), s3_venv / python, lambda: install(s3_venv, s3_lock)),
+        Step("jars", (IVY_FILE,), jars / "kafka", lambda: fetch_jars(main_venv)),
+        Step("java of trino", (trino_lock,), trino_venv / python, lambda: install(trino_venv, trino_lock)),
+        Step("trino", (ARTIFACTS_FILE,), trino / "lib", lambda: fetch_trino(main_venv, trino)),
+        Step("class archive", class_path_sources, ARCHIVE, lambda: archive_classes(main_venv, java_home)),
     )
 
 
@@ -142,6 +147,13 @@ def fetch_jars(main_venv: Path) -> None:
     # Relative to the working folder: a bracket in the project's path would be read as part of the pattern.
     command += ["-sync", "-retrieve", "jars/[conf]/[artifact]-[revision](-[classifier]).[ext]"]
     run(command, os.environ, attempts=ATTEMPTS)
+
+
+def archive_classes(main_venv: Path, java_home: Path) -> None:
+    try:
+        write_archive(main_venv / "bin" / "spark-submit", java_home)
+    except ClassArchiveError as error:
+        raise SetupError(str(error)) from error
 
 
 def fetch_trino(main_venv: Path, home: Path) -> None:

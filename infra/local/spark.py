@@ -1,41 +1,37 @@
-"""Spark's configuration on one machine; Spark itself is no service, it starts inside a job."""
+"""Spark's settings on one machine; Spark itself is no service, it starts inside a job."""
 
 from __future__ import annotations
 
-from infra.local.layout import SPARK_JARS, Layout
+import shlex
 
-LOG4J = """\
-status = warn
-appender.console.type = Console
-appender.console.name = console
-appender.console.target = SYSTEM_ERR
-appender.console.layout.type = PatternLayout
-appender.console.layout.pattern = %d{yyyy-MM-dd HH:mm:ss} %-5p %c{1}: %m%n
-rootLogger.level = warn
-rootLogger.appenderRef.console.ref = console
-# Harmless on a laptop, and printed by every job.
-logger.native.name = org.apache.hadoop.util.NativeCodeLoader
-logger.native.level = error
-"""
+from infra.local.class_archive import ARCHIVE, class_path_variables
+from infra.local.layout import LOCAL, VENV, Layout
 
 
-def spark_defaults(layout: Layout) -> str:
+def spark_variables(layout: Layout) -> dict[str, str]:
     """What every Spark program on this machine needs; the catalog is the business of the jobs."""
+    spark = layout.environment.spark
+    return {
+        **class_path_variables(layout.java_home),
+        "SPARK_DRIVER_MEMORY": spark.driver_memory,
+        "SPARK_LOCAL_IP": layout.stack.bind_host,
+        "SPARK_SUBMIT_OPTS": f"{spark.java_options} {shlex.join(java_options(layout))}",
+        "PYSPARK_PYTHON": str(VENV / "bin" / "python"),
+    }
+
+
+def java_options(layout: Layout) -> list[str]:
+    """Spark's own properties as those of its JVM: where they are given again (--conf), the later value counts."""
     host = layout.stack.bind_host
     properties = {
-        "spark.driver.extraClassPath": f"{SPARK_JARS}/*",
-        "spark.driver.memory": layout.environment.spark.driver_memory,
-        "spark.driver.extraJavaOptions": layout.environment.spark.java_options,
+        "log4j2.configurationFile": str(LOCAL / "spark-log4j2.properties"),
         "spark.driver.bindAddress": host,
         "spark.driver.host": host,
         "spark.ui.enabled": "false",
         "spark.sql.session.timeZone": "UTC",
         "spark.sql.warehouse.dir": str(layout.state / "spark-warehouse"),
     }
-    return "".join(f"{name} {value}\n" for name, value in properties.items())
-
-
-def write_spark_conf(layout: Layout) -> None:
-    layout.spark_conf.mkdir(parents=True, exist_ok=True)
-    (layout.spark_conf / "spark-defaults.conf").write_text(spark_defaults(layout), encoding="utf-8")
-    (layout.spark_conf / "log4j2.properties").write_text(LOG4J, encoding="utf-8")
+    archive = [f"-XX:SharedArchiveFile={ARCHIVE}"] if ARCHIVE.exists() else []
+    # What plans and loads runs a few times in a job: the optimising compiler would take a core from the tasks for it.
+    directives = ["-XX:+UnlockDiagnosticVMOptions", f"-XX:CompilerDirectivesFile={LOCAL / 'spark-compiler.json'}"]
+    return [*archive, *directives, *(f"-D{name}={value}" for name, value in properties.items())]

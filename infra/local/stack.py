@@ -20,7 +20,6 @@ from infra.local.layout import Layout, NoStackError, open_layout
 from infra.local.ports import PortTakenError, check_ports_are_free
 from infra.local.service import PreparationError, Service, tail
 from infra.local.services import services
-from infra.local.spark import write_spark_conf
 from infra.local.supervision import Supervisor, SupervisorError, end_leftovers, log_file
 
 EVER = datetime.fromtimestamp(0, UTC)
@@ -40,7 +39,6 @@ def up(layout: Layout) -> None:
     wanted = services(layout)
     supervisor = Supervisor(layout)
     with _lock(layout):
-        write_spark_conf(layout)
         if not supervisor.is_running():
             if ended := end_leftovers(layout.state):
                 print(f"ended {ended} processes that an earlier supervisor left behind")
@@ -155,7 +153,6 @@ def clean(layout: Layout) -> None:
 
 
 def env(layout: Layout) -> None:
-    write_spark_conf(layout)
     print("\n".join(export_lines(client_environment(layout))))
 
 

@@ -29,7 +29,6 @@ from rich.table import Table
 from infra.local.environment import service_environment
 from infra.local.layout import Layout, open_layout
 from infra.local.services import services
-from infra.local.spark import write_spark_conf
 from infra.local.stack import EXPECTED_ERRORS, down, start_services
 from infra.local.supervision import Supervisor
 from tests.benchmarks.measurement import Measurement, StageError, add_up, measure
@@ -59,7 +58,6 @@ def fresh_stack() -> Iterator[Layout]:
     with tempfile.TemporaryDirectory(prefix="lakehouse-benchmark-", ignore_cleanup_errors=True) as folder:
         os.environ["LAKEHOUSE_ENV"] = str(write_environment(Path(folder)))
         layout = open_layout()
-        write_spark_conf(layout)
         needed = [service for service in services(layout) if service.name in NEEDED_SERVICES]
         supervisor = Supervisor(layout)
         try:
@@ -82,14 +80,19 @@ def submit(layout: Layout, job: str, *options: str) -> tuple[str, ...]:
     return ("spark-submit", "--master", layout.environment.spark.master, f"spark_jobs/{job}.py", *options)
 
 
-def run_date(layout: Layout, date: str, events: int) -> list[Measurement]:
-    """The four stages of one date, each its own process."""
-    commands = {
+def date_commands(layout: Layout, date: str, events: int) -> dict[str, tuple[str, ...]]:
+    """The four stages of one date, in their order."""
+    return {
         "generation": ("python", "data_generator/event_producer.py", "--date", date, "--events", str(events)),
         "landing": submit(layout, "land_raw_events", "--run-date", date),
         "transform": submit(layout, "transform_clickstream", "--start-date", date),
         "segmentation": submit(layout, "user_segmentation_ml", "--start-date", date),
     }
+
+
+def run_date(layout: Layout, date: str, events: int) -> list[Measurement]:
+    """Each stage its own process."""
+    commands = date_commands(layout, date, events)
     return [run_stage(layout, stage, *command) for stage, command in commands.items()]
 
 

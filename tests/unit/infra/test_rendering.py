@@ -15,7 +15,7 @@ from infra.local.environment import client_environment, export_lines, service_en
 from infra.local.kafka import server_properties
 from infra.local.layout import Layout
 from infra.local.services import services
-from infra.local.spark import spark_defaults
+from infra.local.spark import spark_variables
 from infra.local.supervision import render
 
 
@@ -56,9 +56,9 @@ def test_ministack_opens_no_further_port(layout: Layout) -> None:
 
 
 def test_spark_finds_its_extra_jars_and_runs_in_utc(layout: Layout) -> None:
-    defaults = dict(line.split(" ", 1) for line in spark_defaults(layout).splitlines())
-    assert defaults["spark.driver.extraClassPath"].endswith("/.local/jars/spark/*")
-    assert defaults["spark.sql.session.timeZone"] == "UTC"
+    variables = spark_variables(layout)
+    assert variables["SPARK_DIST_CLASSPATH"].endswith("/.local/jars/spark/*")
+    assert "-Dspark.sql.session.timeZone=UTC" in shlex.split(variables["SPARK_SUBMIT_OPTS"])
 
 
 def test_export_lines_survive_a_shell() -> None:

@@ -57,7 +57,7 @@ def test_step_is_done_until_its_source_changes(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(setup, "TOOLS", tmp_path)
     lock, result = tmp_path / "lock", tmp_path / "result"
     lock.write_text("one")
-    step = setup.Step("python packages", lock, result, result.touch)
+    step = setup.Step("python packages", (lock,), result, result.touch)
 
     assert not step.is_done()
     setup.run_step(step)
@@ -70,7 +70,7 @@ def test_failed_step_is_not_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(setup, "TOOLS", tmp_path)
     (tmp_path / "lock").write_text("one")
     command = ["sh", "-c", "echo the reason; exit 3"]
-    step = setup.Step("jars", tmp_path / "lock", tmp_path, lambda: setup.run(command, os.environ, attempts=2))
+    step = setup.Step("jars", (tmp_path / "lock",), tmp_path, lambda: setup.run(command, os.environ, attempts=2))
 
     with pytest.raises(setup.SetupError, match="the reason"):
         setup.run_step(step)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+import re
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import pytest
 from pyspark.sql import functions as F
 
+from spark_jobs.event_schema import TEXTS, TYPED, first_error, parse_texts, parse_time, parse_types
 from spark_jobs.lakehouse import ConcurrentCommitError, Lakehouse
 from spark_jobs.land_raw_events import LandingError, OffsetRange, classify_records, plan_range
 from spark_jobs.tables import RAW_EVENTS
@@ -37,6 +40,8 @@ BAD_RECORDS: list[tuple[bytes | None, str, str]] = [
     (altered('"user_id": "007"', '"user_id": null'), "missing_field", "user_id"),
     (altered('"user_id": "007"', '"user_id": 7'), "wrong_type", '"user_id": 7'),
     (altered('"price": 12.5', '"price": "12.5"'), "wrong_type", '"price": "'),
+    (altered('"price": 12.5', '"price" :  "12.5"'), "wrong_type", '"price" :  "'),
+    (altered('"price": 12.5', '"price":\n"12.5"'), "wrong_type", '"price":\n"'),
     (altered('"product_id": "0042"', '"product_id": ["0042"]'), "wrong_type", '"product_id": ['),
     (altered('"quantity": 1', '"quantity": true'), "bad_quantity", "quantity: true"),
     (altered("3f2504e0-", "3f2504e0"), "bad_event_id", "event_id: 3f2504e04f89-41d3-9a0c-0305e82c3301"),
@@ -59,6 +64,29 @@ def test_every_kind_of_bad_record_is_kept_with_its_rule_and_field(make_records: 
         (value if value is None else bytearray(value), kind, detail) for value, kind, detail in BAD_RECORDS
     ]
     assert [r.event for r in rows] == [None] * len(BAD_RECORDS)
+
+
+def damaged(seed: int) -> bytes:
+    """The valid event with one to three tokens of its JSON exchanged, deleted or repeated."""
+    draw = random.Random(seed)
+    tokens = re.findall(r'"[^"]*"|[\w.]+|[^\w"]', VALID)
+    spare = [*tokens, "null", "true", "-1", "1e3", "0.5", '"7"', "[]", "{}", '"', "\\", "\u00e9", "  "]
+    for _ in range(draw.randint(1, 3)):
+        at = draw.randrange(len(tokens))
+        tokens[at : at + 1] = draw.choice([[draw.choice(spare)], [], [tokens[at], tokens[at]]])
+    return "".join(tokens).encode()
+
+
+def test_the_quick_checks_miss_no_record_that_the_exact_ones_find(make_records: MakeRecords) -> None:
+    payloads = [damaged(seed) for seed in range(600)]
+    rows = classify_records(make_records(payloads)).orderBy("offset").collect()
+    parsed = make_records(payloads).withColumn("text", F.col("value").cast("string"))
+    parsed = parsed.withColumn(TYPED, parse_types(F.col("text"))).withColumn(TEXTS, parse_texts(F.col("text")))
+    exact = parsed.withColumn("parsed_time", parse_time()).withColumn("error", first_error()).orderBy("offset")
+    expected = [row.error.type if row.error else None for row in exact.collect()]
+    assert [row.error_type for row in rows] == expected
+    assert {"not_json", "missing_field", "wrong_type", None} <= set(expected)
+    assert [row.payload for row in rows if (row.event is None) != (row.error_type is not None)] == []
 
 
 def test_a_valid_record_becomes_typed_columns_and_keeps_its_bytes(make_records: MakeRecords) -> None:
