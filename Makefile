@@ -8,6 +8,8 @@ PYTHON ?= python3.11
 # Relative on purpose: the path of the project may contain spaces.
 VENV := .local/venv/bin
 STACK := $(VENV)/python -m infra.local.stack
+# Two processes, a file of tests in one of them, in the order of tests/conftest.py.
+PYTEST := $(VENV)/pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 .PHONY: help setup up down status logs env clean check test bench run replay query
 # As it was given: make would take the $p of "table$partitions" for a variable.
@@ -41,17 +43,17 @@ clean: $(VENV)/python ## stop the services and delete their state
 $(VENV)/python:
 	@echo 'nothing is installed yet: run `make setup`' >&2; exit 1
 
-check: setup ## lint, types and unit tests: under a minute
+check: setup ## lint, types and unit tests: two minutes
 	@$(VENV)/ruff check .
 	@$(VENV)/ruff format --check .
 	@$(VENV)/mypy
-	@$(VENV)/pytest -q tests/unit
+	@$(PYTEST) -q tests/unit
 
 test: setup ## lint, types and every test; those of tests/integration start a stack of their own
 	@$(VENV)/ruff check .
 	@$(VENV)/ruff format --check .
 	@$(VENV)/mypy
-	@$(VENV)/pytest tests
+	@$(PYTEST) tests
 
 bench: setup ## measure
 	@$(VENV)/python -m tests.benchmarks.run

@@ -16,10 +16,10 @@ from pyspark.sql import DataFrame, SparkSession
 
 import config
 import config.loader
-from config.loader import PROJECT_ROOT
+from infra.local.class_archive import ARCHIVE, class_path_variables
+from infra.local.java import find_java_home
 from spark_jobs.lakehouse import Lakehouse
 
-JARS = PROJECT_ROOT / ".local" / "jars" / "spark" / "*"
 VALID_EVENT = {
     "event_id": "3f2504e0-4f89-41d3-9a0c-0305e82c3301",
     "event_time": "2025-04-01T08:15:30.125Z",
@@ -40,20 +40,24 @@ MakeRecords = Callable[[list[Any]], DataFrame]
 @pytest.fixture(scope="session", autouse=True)
 def _jvm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Options of the one JVM; a `main()` under test stops its session but not the JVM."""
-    conf = tmp_path_factory.mktemp("spark-conf")
-    (conf / "log4j2.properties").write_text("rootLogger.level = error\n")
+    folder = tmp_path_factory.mktemp("spark")
+    log4j, small = folder / "log4j2.properties", folder / "small.yaml"
+    log4j.write_text("rootLogger.level = error\n")
     environment = yaml.safe_load(config.loader.environment_file("local").read_text(encoding="utf-8"))
     environment["spark"]["shuffle_partitions"] = 1  # small frames: one task instead of many empty ones
-    (conf / "small.yaml").write_text(yaml.safe_dump(environment))
+    small.write_text(yaml.safe_dump(environment))
     before = dict(os.environ)
-    os.environ |= {
-        "LAKEHOUSE_ENV": str(conf / "small.yaml"),
-        "SPARK_CONF_DIR": str(conf),
+    os.environ |= class_path_variables(find_java_home()) | {
+        "LAKEHOUSE_ENV": str(small),
         "SPARK_LOCAL_IP": "127.0.0.1",
+        "SPARK_SUBMIT_OPTS": (
+            f"-XX:SharedArchiveFile={ARCHIVE} -XX:+UseSerialGC -XX:TieredStopAtLevel=1 "
+            f"-Dlog4j2.configurationFile={log4j}"
+        ),
         "PYSPARK_SUBMIT_ARGS": (
-            f"--master local[2] --driver-class-path '{JARS}' --driver-memory 1g --conf spark.ui.enabled=false "
-            "--driver-java-options '-XX:+UseParallelGC -XX:TieredStopAtLevel=1' "
+            "--master local[1] --driver-memory 1g --conf spark.ui.enabled=false "
             # Rows are few: compiling code for them, and planning again after each stage, takes longer than running.
+            "--conf spark.sql.codegen.wholeStage=false --conf spark.sql.codegen.factoryMode=NO_CODEGEN "
             "--conf spark.sql.adaptive.enabled=false --conf spark.sql.shuffle.partitions=1 pyspark-shell"
         ),
     }

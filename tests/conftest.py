@@ -1,0 +1,21 @@
+"""Two processes share the tests (pytest-xdist, --dist loadgroup): each file stays in one, and so does the stack."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent
+# What takes longest begins first, so that both processes end together; folders and files below tests/.
+LONGEST_FIRST = ("integration", "unit/spark_jobs/test_transform_dates.py", "unit/spark_jobs")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def rank(item: pytest.Item) -> int:
+        return next((n for n, part in enumerate(LONGEST_FIRST) if item.path.is_relative_to(TESTS / part)), 99)
+
+    items.sort(key=rank)
+    for item in items:
+        name = "integration" if item.path.is_relative_to(TESTS / "integration") else str(item.path.relative_to(TESTS))
+        item.add_marker(pytest.mark.xdist_group(name))
