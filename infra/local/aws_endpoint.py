@@ -5,7 +5,7 @@ locations, and the next commit on top of one would lose every commit in between.
 
 * every change of the catalog is on disk before its caller hears of it, and a change that cannot be saved ends the
   process instead of being served;
-* before the port opens, the bucket and the database exist and the catalog agrees with the metadata files on disk: a
+* before the port opens, the bucket and the databases exist and the catalog agrees with the metadata files on disk: a
   table that it forgot is registered from its newest file, a pointer that fell behind moves (`iceberg_metadata` has the
   rules). A dropped table whose files remain stays dropped: `dropped_tables.json` remembers its UUID.
 
@@ -96,6 +96,7 @@ def main() -> None:
             s3._create_bucket(bucket, b"", {})
         persistence.save_state("s3", s3.get_state())  # an empty bucket has no file that tells of it
         catalog.ensure_database(database)
+        catalog.ensure_database("default")  # where Athena's clients look unless they name another
         reconcile(catalog, data_dir, dropped_file)
         catalog.drop_empty_descriptions()
         save()

@@ -6,6 +6,7 @@ import datetime as dt
 import time
 from collections.abc import Iterator
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 import boto3
@@ -25,9 +26,9 @@ from tests.integration.test_stack import catalog, is_ready
 
 __all__ = ["catalog"]
 
-pa: Any = pytest.importorskip("pyarrow")
-arrow_fs: Any = pytest.importorskip("pyarrow.fs")
-wr: Any = pytest.importorskip("awswrangler")
+pa: Any = import_module("pyarrow")
+arrow_fs: Any = import_module("pyarrow.fs")
+wr: Any = import_module("awswrangler")
 
 TABLE = "athena_test"
 DAYS = (dt.date(2025, 4, 1), dt.date(2025, 4, 2))

@@ -34,8 +34,12 @@ def read_named_queries(settings: Settings) -> dict[str, NamedQuery]:
 def publish_named_queries(athena: AthenaClient, settings: Settings) -> None:
     """Make Athena's named queries of the primary work group those of the folder; others stay as they are."""
     wanted = read_named_queries(settings)
-    ids = [name for page in athena.get_paginator("list_named_queries").paginate() for name in page["NamedQueryIds"]]
-    existing = {query["Name"]: query for query in (athena.get_named_query(NamedQueryId=i)["NamedQuery"] for i in ids)}
+    existing = {
+        query["Name"]: query
+        for page in athena.get_paginator("list_named_queries").paginate()
+        if page["NamedQueryIds"]
+        for query in athena.batch_get_named_query(NamedQueryIds=page["NamedQueryIds"])["NamedQueries"]
+    }
     for query in wanted.values():
         known = existing.get(query.name)
         if known and (known["QueryString"], known.get("Description")) == (query.sql, query.description):

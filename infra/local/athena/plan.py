@@ -38,7 +38,7 @@ class Context:
     `catalog` is "awsdatacatalog" unless the client named another one, `database` is "default" unless named.
     `output_location` is the s3://bucket/prefix/ of the query's results, with a trailing slash. `glue` and `s3` are
     clients on the local endpoint. `prepared` gives the text of a prepared statement by its name and raises
-    LookupError for an unknown one.
+    StatementError for an unknown one; None knows none.
     """
 
     query_id: str

@@ -40,10 +40,6 @@ class Query:
     trino_ids: list[str] = field(default_factory=list)
 
     @property
-    def is_final(self) -> bool:
-        return self.state in FINAL_STATES
-
-    @property
     def output_location(self) -> str:
         return str(self.result_configuration["OutputLocation"])
 

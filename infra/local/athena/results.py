@@ -21,6 +21,7 @@ from botocore.exceptions import ClientError
 from infra.local.athena.plan import Output
 from infra.local.athena.query import Query
 from infra.local.athena.result_text import Fields, ReadRow, csv_line, read_csv, read_text, text_line
+from infra.local.athena.s3_uri import split_uri
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -40,12 +41,6 @@ class Page:
 
 class MissingResultError(Exception):
     """The result object is not in S3 any more."""
-
-
-def split_uri(uri: str) -> tuple[str, str]:
-    """Bucket and key of s3://bucket/key."""
-    bucket, _, key = uri.partition("://")[2].partition("/")
-    return bucket, key
 
 
 def object_uri(output_location: str, query_id: str, output: Output) -> str:

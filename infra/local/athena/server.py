@@ -8,6 +8,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio.to_thread
 import boto3
@@ -40,6 +41,10 @@ from infra.local.athena.tags import Tags
 from infra.local.athena.trino_client import Trino
 from infra.local.athena.work_groups import WorkGroups
 from infra.local.layout import Layout, open_layout
+
+if TYPE_CHECKING:
+    from mypy_boto3_glue import GlueClient
+    from mypy_boto3_s3 import S3Client
 
 logger = logging.getLogger(__name__)
 
@@ -86,21 +91,29 @@ def snake_case(operation: str) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "_", operation).lower()
 
 
-def open_operations(layout: Layout) -> tuple[Operations, Callable[[], None]]:
+def open_stack_operations(layout: Layout) -> tuple[Operations, Callable[[], None]]:
     """The operations of this stack, and what ends them in an orderly way."""
-    host, aws, home = layout.stack.bind_host, layout.environment.aws, layout.state / "athena"
+    aws = layout.environment.aws
     config = Config(max_pool_connections=REQUEST_THREADS, retries={"mode": "standard", "max_attempts": 5})
     session = boto3.Session(aws_access_key_id="test", aws_secret_access_key="test", region_name=aws.region)  # noqa: S106
     glue = session.client("glue", config=config, endpoint_url=aws.endpoint_url)
     s3 = session.client("s3", config=config, endpoint_url=aws.endpoint_url)
+    trino = Trino(layout.stack.bind_host, layout.stack.ports.trino)
+    return open_operations(layout.state / "athena", trino, s3, glue, f"{layout.settings.paths.athena_results}/")
+
+
+def open_operations(
+    home: Path, trino: Trino, s3: S3Client, glue: GlueClient, output_location: str
+) -> tuple[Operations, Callable[[], None]]:
+    """Operations whose state is below `home`, and what ends them; `output_location` is the primary work group's."""
     store = Store(home / "athena.sqlite")
     results = Results(s3, home / "spool")
-    executor = Executor(store, Trino(host, layout.stack.ports.trino), results)
+    executor = Executor(store, trino, results)
     if given_up := executor.recover():
         logger.warning("%d queries were running when the endpoint stopped; they are FAILED now", given_up)
     tags = Tags(store)
     groups = WorkGroups(store, tags)
-    groups.ensure_primary(f"{layout.settings.paths.athena_results}/")
+    groups.ensure_primary(output_location)
     metadata = Metadata(store, glue, tags)
     metadata.ensure_default_catalog()
     prepared = PreparedStatements(store, groups)
@@ -140,7 +153,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     layout = open_layout()
     Path(layout.state / "athena").mkdir(parents=True, exist_ok=True)
-    operations, close = open_operations(layout)
+    operations, close = open_stack_operations(layout)
     uvicorn.run(
         create_app(operations, close),
         host=layout.stack.bind_host,

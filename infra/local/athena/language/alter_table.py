@@ -91,7 +91,9 @@ def _change_column(alteration: Alteration) -> Plan:
     cursor.end()
     table = alteration.iceberg_table()
     if table is not None and (first or after):
-        error = FailedStatementError("NOT_SUPPORTED: Columns of an Iceberg table keep their order", 2, 1200)
+        error = FailedStatementError(
+            "NOT_SUPPORTED: Columns of an Iceberg table keep their order", 2, catalog.NOT_SUPPORTED_CODE
+        )
         return catalog.ddl("ALTER_TABLE_CHANGE_COLUMN", catalog.fail(error))
     if table is not None:
         steps = alter_iceberg.change_column(alteration.name, table, old, column)

@@ -21,6 +21,7 @@ from infra.local.athena.plan import (
     Step,
     Table,
 )
+from infra.local.athena.s3_uri import split_uri
 
 if TYPE_CHECKING:
     from mypy_boto3_glue.type_defs import ColumnTypeDef, TableInputTypeDef, TableTypeDef
@@ -162,6 +163,10 @@ def partition_keys_of(table: TableTypeDef) -> list[ColumnTypeDef]:
     return cast("list[ColumnTypeDef]", list(table.get("PartitionKeys", [])))
 
 
+def partition_names_of(table: TableTypeDef) -> list[str]:
+    return [key["Name"] for key in partition_keys_of(table)]
+
+
 def table_input(table: TableTypeDef, **changes: Any) -> TableInputTypeDef:
     """What update_table takes, of what get_table gives."""
     kept = {key: value for key, value in table.items() if key in TABLE_INPUT_KEYS}
@@ -206,15 +211,9 @@ def matches_pattern(name: str, pattern: str | None) -> bool:
         raise execution_error(f"MetaException(message: invalid pattern '{pattern}': {error})") from error
 
 
-def split_s3_uri(uri: str) -> tuple[str, str]:
-    """Bucket and key of `s3://bucket/key`, also of `s3a://`."""
-    bucket, _, key = uri.partition("://")[2].partition("/")
-    return bucket, key
-
-
 def has_files(context: Context, location: str) -> bool:
     """Whether any object is below this place."""
-    bucket, key = split_s3_uri(location)
+    bucket, key = split_uri(location)
     prefix = f"{key.rstrip('/')}/" if key else ""
     return bool(context.s3.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1).get("KeyCount", 0))
 
@@ -234,7 +233,7 @@ def check_empty(context: Context, location: str, table: TableName) -> None:
 def read_iceberg_metadata(context: Context, table: TableTypeDef) -> Mapping[str, Any]:
     """The current metadata file of an Iceberg table. Raises FailedStatementError when it cannot be read."""
     location = table.get("Parameters", {}).get("metadata_location", "")
-    bucket, key = split_s3_uri(location)
+    bucket, key = split_uri(location)
     try:
         raw = context.s3.get_object(Bucket=bucket, Key=key)["Body"].read()
         text = gzip.decompress(raw) if key.endswith(".gz.metadata.json") else raw

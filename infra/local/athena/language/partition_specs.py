@@ -9,6 +9,7 @@ from urllib.parse import unquote
 from infra.local.athena.language import catalog
 from infra.local.athena.language.tokens import Cursor, TableName
 from infra.local.athena.plan import Context, FailedStatementError
+from infra.local.athena.s3_uri import split_uri
 
 if TYPE_CHECKING:
     from mypy_boto3_glue.type_defs import PartitionInputTypeDef, PartitionTypeDef, TableTypeDef
@@ -27,7 +28,7 @@ def read_spec(cursor: Cursor) -> dict[str, str]:
 
 def spec_values(table: TableTypeDef, spec: Mapping[str, str]) -> list[str]:
     """The values in the order of the table's keys. Raises FailedStatementError unless each key has one."""
-    keys = [key["Name"] for key in catalog.partition_keys_of(table)]
+    keys = catalog.partition_names_of(table)
     if set(keys) != set(spec):
         raise FailedStatementError(
             "FAILED: SemanticException partition spec "
@@ -50,7 +51,7 @@ def escape(text: str) -> str:
 
 def partition_input(table: TableTypeDef, values: Sequence[str], location: str | None = None) -> PartitionInputTypeDef:
     """The table's storage at a place of its own."""
-    keys = [key["Name"] for key in catalog.partition_keys_of(table)]
+    keys = catalog.partition_names_of(table)
     place = location or f"{catalog.location_of(table).rstrip('/')}/{partition_path(keys, values)}"
     storage = catalog.storage_of(table) | {"Location": place}
     return cast("PartitionInputTypeDef", {"Values": list(values), "StorageDescriptor": storage, "Parameters": {}})
@@ -85,7 +86,7 @@ def delete_partitions(context: Context, name: TableName, partitions: Sequence[Se
 
 def partition_folders(context: Context, location: str, keys: Sequence[str]) -> list[list[str]]:
     """The values of the folders `a=1/b=2/` below a table's location, sorted."""
-    bucket, prefix = catalog.split_s3_uri(location)
+    bucket, prefix = split_uri(location)
     found: list[tuple[str, list[str]]] = [(prefix.rstrip("/") + "/", [])]
     for key in keys:
         found = [

@@ -92,7 +92,7 @@ def _read_added(cursor: Cursor) -> tuple[dict[str, str], str | None]:
 
 def _drop(context: Context, name: TableName, specs: list[dict[str, str]], if_exists: bool) -> Table:
     table = catalog.require_hive_table(context, name)
-    keys = [key["Name"] for key in catalog.partition_keys_of(table)]
+    keys = catalog.partition_names_of(table)
     known = [partition["Values"] for partition in list_partitions(context, name)]
     dropped: list[list[str]] = []
     for spec in specs:
@@ -115,7 +115,7 @@ def _missing_partition(spec: dict[str, str]) -> Exception:
 
 def _show(context: Context, name: TableName, spec: dict[str, str]) -> Table:
     table = catalog.require_hive_table(context, name)
-    keys = [key["Name"] for key in catalog.partition_keys_of(table)]
+    keys = catalog.partition_names_of(table)
     if not keys:
         raise catalog.execution_error(f"Table {name.name} is not a partitioned table")
     paths = sorted(
@@ -137,7 +137,7 @@ def _repair(context: Context, name: TableName) -> Table:
         raise catalog.execution_error("Can not create a Path from an empty string")
     if not catalog.has_files(context, catalog.location_of(table)):
         return _report([f"Tables missing on filesystem:\t{name.name}"])
-    keys = [key["Name"] for key in catalog.partition_keys_of(table)]
+    keys = catalog.partition_names_of(table)
     known = {tuple(partition["Values"]) for partition in list_partitions(context, name)} if keys else set()
     folders = (
         {tuple(values) for values in partition_folders(context, catalog.location_of(table), keys)} if keys else set()

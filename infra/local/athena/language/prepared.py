@@ -50,12 +50,9 @@ def _store(substatement: str, name: str, text: str | None) -> Plan:
 
 
 def _lookup(context: Context, name: str) -> str:
-    try:
-        if context.prepared is not None:
-            return context.prepared(name)
-    except LookupError:
-        pass
-    raise StatementError(f"PreparedStatement {name} was not found")
+    if context.prepared is None:
+        raise StatementError(f"PreparedStatement {name} was not found")
+    return context.prepared(name)
 
 
 def _read_values(cursor: Cursor) -> list[str]:

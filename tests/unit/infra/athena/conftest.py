@@ -15,16 +15,9 @@ import pytest
 from moto import mock_aws
 from starlette.testclient import TestClient
 
-from infra.local.athena.executor import Executor
-from infra.local.athena.metadata import Metadata
-from infra.local.athena.queries import Queries
-from infra.local.athena.results import Results
-from infra.local.athena.saved_queries import NamedQueries, PreparedStatements
-from infra.local.athena.server import collect_operations, create_app
+from infra.local.athena.server import create_app, open_operations
 from infra.local.athena.store import Store
-from infra.local.athena.tags import Tags
 from infra.local.athena.trino_client import TrinoStatementError
-from infra.local.athena.work_groups import WorkGroups
 
 BUCKET = "results"
 INTEGER = {"rawType": "integer", "arguments": []}
@@ -129,29 +122,16 @@ class Api:
         return str(self.s3.get_object(Bucket=bucket, Key=key)["Body"].read().decode())
 
 
-def open_api(file: Path, s3: Any, glue: Any, trino: ScriptedTrino) -> tuple[Api, Callable[[], None]]:
-    store = Store(file)
-    results = Results(s3, file.parent / "spool")
-    executor = Executor(store, trino, results)  # type: ignore[arg-type]
-    executor.recover()
-    tags = Tags(store)
-    groups = WorkGroups(store, tags)
-    groups.ensure_primary(f"s3://{BUCKET}/athena/")
-    metadata = Metadata(store, glue, tags)
-    metadata.ensure_default_catalog()
-    prepared = PreparedStatements(store, groups)
-    queries = Queries(store, executor, results, groups, prepared, glue, s3)
-    operations = collect_operations(queries, groups, NamedQueries(store, groups), prepared, metadata, tags)
-
+def open_api(home: Path, s3: Any, glue: Any, trino: ScriptedTrino) -> tuple[Api, Callable[[], None]]:
+    operations, close_operations = open_operations(home, trino, s3, glue, f"s3://{BUCKET}/athena/")  # type: ignore[arg-type]
     client = TestClient(create_app(operations), raise_server_exceptions=False)
     client.__enter__()  # one event loop for all its requests
 
     def close() -> None:
         client.__exit__(None, None, None)
-        executor.close()
-        store.close()
+        close_operations()
 
-    return Api(client, trino, store, s3, glue), close
+    return Api(client, trino, Store(home / "athena.sqlite"), s3, glue), close
 
 
 @pytest.fixture
@@ -160,6 +140,6 @@ def api(tmp_path: Path) -> Iterator[Api]:
         session = boto3.Session(aws_access_key_id="test", aws_secret_access_key="test", region_name="us-east-1")  # noqa: S106
         s3, glue = session.client("s3"), session.client("glue")
         s3.create_bucket(Bucket=BUCKET)
-        opened, close = open_api(tmp_path / "athena.sqlite", s3, glue, ScriptedTrino())
+        opened, close = open_api(tmp_path, s3, glue, ScriptedTrino())
         yield opened
         close()

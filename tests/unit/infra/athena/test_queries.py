@@ -199,7 +199,7 @@ def test_state_survives_a_restart_and_what_ran_is_failed(api: Api, tmp_path: Pat
         time.sleep(0.01)
 
     trino = ScriptedTrino()
-    again, close = open_api(tmp_path / "athena.sqlite", api.s3, api.glue, trino)
+    again, close = open_api(tmp_path, api.s3, api.glue, trino)
 
     assert again.wait(done)["Status"]["State"] == "SUCCEEDED"
     assert cells(again.call("GetQueryResults", QueryExecutionId=done)) == [["n"], ["1"]]

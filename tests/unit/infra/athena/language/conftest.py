@@ -10,7 +10,7 @@ import pytest
 from moto import mock_aws
 
 from infra.local.athena.language import plan_statement
-from infra.local.athena.plan import Context, GlueStep, Table, TrinoStep
+from infra.local.athena.plan import Context, GlueStep, StatementError, Table, TrinoStep
 
 if TYPE_CHECKING:
     from mypy_boto3_glue import GlueClient
@@ -21,6 +21,12 @@ PREPARED = {"by_id": "SELECT * FROM t WHERE id = ? AND name = ?"}
 
 Run = Callable[[str], Table]
 TrinoStatements = Callable[[str], list[str]]
+
+
+def prepared_text(name: str) -> str:
+    if name not in PREPARED:
+        raise StatementError(f"PreparedStatement {name} was not found")
+    return PREPARED[name]
 
 
 @pytest.fixture(scope="session")
@@ -44,7 +50,7 @@ def context(clients: tuple[GlueClient, S3Client]) -> Iterator[Context]:
             output_location="s3://lake/results/",
             glue=glue,
             s3=s3,
-            prepared=PREPARED.__getitem__,
+            prepared=prepared_text,
         )
 
 
