@@ -16,6 +16,7 @@ from infra.local.athena.protocol import InvalidRequestError
 from infra.local.athena.result_text import Fields
 from infra.local.athena.results import Results
 from infra.local.athena.run import Run, StoppedError
+from infra.local.athena.saved_queries import PREPARED, find_prepared
 from infra.local.athena.store import Store
 from infra.local.athena.trino_client import Trino, TrinoStatement, TrinoStatementError, TrinoUnavailableError
 from infra.local.athena.values import row_printer
@@ -221,12 +222,12 @@ class Executor:
                 logger.warning("query %s: a step of its cleanup failed: %s", run.query.id, error)
 
     def _prepare(self, work_group: str, name: str, text: str | None) -> None:
+        known = find_prepared(self._store, name, work_group) or {"StatementName": name}
         if text is None:
-            self._store.delete("prepared_statement", name, work_group)
+            self._store.delete(PREPARED, known["StatementName"], work_group)
             return
-        known = self._store.get("prepared_statement", name, work_group) or {}
-        body = {**known, "StatementName": name, "QueryStatement": text, "WorkGroupName": work_group}
-        self._store.put("prepared_statement", name, {**body, "LastModifiedTime": time.time()}, work_group)
+        body = {**known, "QueryStatement": text, "WorkGroupName": work_group, "LastModifiedTime": time.time()}
+        self._store.put(PREPARED, known["StatementName"], body, work_group)
 
     def _finish(self, run: Run, **outcome: Any) -> None:
         now = time.time()

@@ -78,7 +78,7 @@ class PreparedStatements:
         """How a statement of this work group finds those that it executes by name."""
 
         def find(name: str) -> str:
-            known = self.store.get(PREPARED, name, group)
+            known = find_prepared(self.store, name, group)
             if known is None:
                 raise StatementError(f"PreparedStatement {name} was not found in workGroup {group}")
             return str(known["QueryStatement"])
@@ -137,6 +137,15 @@ class PreparedStatements:
         if found is None:
             raise ResourceNotFoundError(_no_prepared(name, group), name)
         return found
+
+
+def find_prepared(store: Store, name: str, group: str) -> dict[str, Any] | None:
+    """By the name in a statement, where capitals do not count; those of the API keep theirs."""
+    exact = store.get(PREPARED, name, group)
+    if exact is not None:
+        return exact
+    found = (known for known in store.documents(PREPARED, group) if known["StatementName"].lower() == name.lower())
+    return next(found, None)
 
 
 def _no_named_query(identity: str) -> str:

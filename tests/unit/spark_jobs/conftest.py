@@ -1,4 +1,4 @@
-"""One JVM for all Spark tests, `make_event` over one valid event, and lakehouses in folders."""
+"""One JVM for the Spark tests of a process, `make_event` over one valid event, and lakehouses in folders."""
 
 from __future__ import annotations
 

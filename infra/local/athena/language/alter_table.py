@@ -11,7 +11,7 @@ from infra.local.athena.language.create_table import glue_column
 from infra.local.athena.language.partition_specs import list_partitions, partition_input, read_spec, spec_values
 from infra.local.athena.language.table_definition import ColumnDefinition, read_column
 from infra.local.athena.language.tokens import Cursor, HiveTokenizer, TableName
-from infra.local.athena.plan import Context, FailedStatementError, Plan, Table
+from infra.local.athena.plan import Context, FailedStatementError, Plan, StatementError, Table
 
 if TYPE_CHECKING:
     from mypy_boto3_glue.type_defs import ColumnTypeDef, TableTypeDef
@@ -43,6 +43,8 @@ def plan_alter_table(sql: str, context: Context) -> Plan:
     alteration = Alteration(cursor, name, spec, context)
     for words, plan in ACTIONS.items():
         if cursor.take(*words):
+            if spec is not None and plan not in (_rename, _set_location):
+                raise StatementError(f"{' '.join(words)} of one partition is not served on one machine")
             return plan(alteration)
     raise cursor.unrecognized("alter table statement")
 

@@ -84,8 +84,8 @@ def delete_partitions(context: Context, name: TableName, partitions: Sequence[Se
         context.glue.batch_delete_partition(DatabaseName=name.database, TableName=name.name, PartitionsToDelete=batch)
 
 
-def partition_folders(context: Context, location: str, keys: Sequence[str]) -> list[list[str]]:
-    """The values of the folders `a=1/b=2/` below a table's location, sorted."""
+def partition_folders(context: Context, location: str, keys: Sequence[str]) -> dict[tuple[str, ...], str]:
+    """Values and place of the folders `a=1/b=2/` below a table's location; a key in capitals is none, as in Athena."""
     bucket, prefix = split_uri(location)
     found: list[tuple[str, list[str]]] = [(prefix.rstrip("/") + "/", [])]
     for key in keys:
@@ -94,7 +94,7 @@ def partition_folders(context: Context, location: str, keys: Sequence[str]) -> l
             for parent, values in found
             for folder, value in _folders_of_key(context, bucket, parent, key)
         ]
-    return sorted(values for _, values in found)
+    return {tuple(values): f"s3://{bucket}/{folder.rstrip('/')}" for folder, values in found}
 
 
 def _folders_of_key(context: Context, bucket: str, parent: str, key: str) -> Iterator[tuple[str, str]]:
@@ -103,7 +103,7 @@ def _folders_of_key(context: Context, bucket: str, parent: str, key: str) -> Ite
         for entry in page.get("CommonPrefixes", []):
             folder = entry["Prefix"]
             column, mark, value = folder[len(parent) :].rstrip("/").partition("=")
-            if mark and unquote(column).lower() == key:
+            if mark and unquote(column) == key:
                 yield folder, unquote(value)
 
 

@@ -139,15 +139,12 @@ def _repair(context: Context, name: TableName) -> Table:
         return _report([f"Tables missing on filesystem:\t{name.name}"])
     keys = catalog.partition_names_of(table)
     known = {tuple(partition["Values"]) for partition in list_partitions(context, name)} if keys else set()
-    folders = (
-        {tuple(values) for values in partition_folders(context, catalog.location_of(table), keys)} if keys else set()
-    )
-    create_partitions(
-        context, name, [partition_input(table, values) for values in sorted(folders - known)], if_not_exists=True
-    )
+    folders = partition_folders(context, catalog.location_of(table), keys) if keys else {}
+    added = [partition_input(table, values, folders[values]) for values in sorted(folders.keys() - known)]
+    create_partitions(context, name, added, if_not_exists=True)
     new, gone = (
         [f"{name.name}:{partition_path(keys, values)}" for values in sorted(found)]
-        for found in (folders - known, known - folders)
+        for found in (folders.keys() - known, known - folders.keys())
     )
     lines = ["\t".join(["Partitions not in metastore:", *new])] if new else []
     lines += ["\t".join(["Partitions missing from filesystem:", *gone])] if gone else []

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from infra.local.athena.language.column_types import ColumnType, read_type
 from infra.local.athena.language.storage_formats import FORMATS, TEXT, StorageFormat, text_format_for
-from infra.local.athena.language.tokens import Cursor, TableName
+from infra.local.athena.language.tokens import Cursor, HiveTokenizer, TableName
 from infra.local.athena.language.trino_text import quote_name
 from infra.local.athena.plan import StatementError
 
@@ -134,6 +134,8 @@ def _read_partitioning(cursor: Cursor, table: TableDefinition) -> None:
 
 def _read_partition_item(cursor: Cursor) -> ColumnDefinition | str:
     start, name = cursor.position, cursor.name()
+    if "(" in name:  # `bucket(16, id)` in backticks, as SHOW CREATE TABLE writes it
+        return _read_partition_item(Cursor(name, HiveTokenizer))
     if cursor.at(",") or cursor.at(")"):
         return partition_name(name)
     if cursor.at("(") and name in SIZED_TRANSFORMS + TIME_TRANSFORMS:
@@ -168,6 +170,10 @@ def _read_serde(cursor: Cursor, table: TableDefinition) -> None:
     table.serde = cursor.string()
     if cursor.take("WITH", "SERDEPROPERTIES"):
         table.serde_properties = cursor.properties()
+
+
+def _read_serde_properties(cursor: Cursor, table: TableDefinition) -> None:
+    table.serde_properties |= cursor.properties()
 
 
 def _read_delimiters(cursor: Cursor, table: TableDefinition) -> None:
@@ -207,6 +213,7 @@ CLAUSES: dict[tuple[str, ...], Callable[[Cursor, TableDefinition], None]] = {
     ("ROW", "FORMAT", "SERDE"): _read_serde,
     ("ROW", "FORMAT", "DELIMITED"): _read_delimiters,
     ("STORED", "AS"): _read_file_format,
+    ("WITH", "SERDEPROPERTIES"): _read_serde_properties,
     ("LOCATION",): _read_location,
     ("TBLPROPERTIES",): _read_properties,
 }

@@ -14,7 +14,7 @@ from infra.local.athena.language.create_table_as import (
     read_properties,
 )
 from infra.local.athena.language.tokens import Cursor, TableName, TrinoTokenizer, depths, is_word
-from infra.local.athena.plan import Context, Output, Plan, Table, TrinoStep
+from infra.local.athena.plan import Context, Output, Plan, StatementError, Table, TrinoStep
 
 
 def plan_unload(sql: str, context: Context) -> Plan:
@@ -26,6 +26,8 @@ def plan_unload(sql: str, context: Context) -> Plan:
     location = cursor.string()
     properties = read_properties(cursor) if cursor.take("WITH") else {}
     cursor.end()
+    if "format" not in properties:
+        raise StatementError("UNLOAD needs the property format: WITH (format = 'PARQUET')")
     name = TableName(context.database.lower(), f"unload_{context.query_id.replace('-', '_')}")
     table = TableQuery(name, if_not_exists=False, header="", properties=properties, query=query)
     return Plan(

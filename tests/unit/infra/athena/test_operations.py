@@ -159,3 +159,12 @@ def test_tags_of_a_work_group_are_added_and_removed(api: Api) -> None:
 @pytest.mark.parametrize("operation", ["StartSession", "GetCalculationExecution"])
 def test_operations_of_athena_for_spark_are_unknown(api: Api, operation: str) -> None:
     assert api.fail(operation)["__type"] == "UnknownOperationException"
+
+
+def test_a_statement_finds_what_the_api_prepared_with_capitals(api: Api) -> None:
+    key = {"StatementName": "MyStatement", "WorkGroup": "primary"}
+    api.call("CreatePreparedStatement", **key, QueryStatement="select ?")
+    assert api.run("EXECUTE MyStatement USING 7")["Status"]["State"] == "SUCCEEDED"
+    assert api.trino.submitted == ["select 7"]
+    api.run("DEALLOCATE PREPARE MyStatement")
+    assert "was not found" in api.fail("GetPreparedStatement", **key)["Message"]

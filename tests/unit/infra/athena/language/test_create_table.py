@@ -205,3 +205,20 @@ def test_iceberg_table_is_created_by_the_engine(context: Context) -> None:
 def test_iceberg_table_with_the_least_properties_needs_no_extra_ones(trino: TrinoStatements) -> None:
     sql = "CREATE TABLE t (a int) LOCATION 's3://lake/t/' TBLPROPERTIES ('table_type'='ICEBERG')"
     assert trino(sql) == ['CREATE TABLE "iceberg"."db"."t" ("a" integer) WITH (location = \'s3://lake/t\')']
+
+
+def test_partitioning_in_backticks_is_read_as_show_create_table_writes_it(trino: TrinoStatements) -> None:
+    sql = (
+        "CREATE TABLE t (a int, ts timestamp) PARTITIONED BY (`bucket(16, a)`, `day(ts)`, `a`) "
+        "LOCATION 's3://lake/t/' TBLPROPERTIES ('table_type'='ICEBERG')"
+    )
+    assert "partitioning = ARRAY['bucket(a, 16)', 'day(ts)', 'a']" in trino(sql)[0]
+
+
+def test_serde_properties_may_follow_the_file_format(context: Context, run: Run) -> None:
+    run(
+        "CREATE EXTERNAL TABLE t (a int) STORED AS PARQUET WITH SERDEPROPERTIES ('parquet.column.index.access'='true') "
+        "LOCATION 's3://lake/t/'"
+    )
+    storage = context.glue.get_table(DatabaseName="db", Name="t")["Table"]["StorageDescriptor"]
+    assert storage["SerdeInfo"]["Parameters"]["parquet.column.index.access"] == "true"

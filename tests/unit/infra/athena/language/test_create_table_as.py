@@ -155,7 +155,14 @@ def test_unload_writes_a_table_and_forgets_it(context: Context) -> None:
 
 
 @pytest.mark.parametrize(
-    "sql", ["UNLOAD (SELECT 1", "UNLOAD SELECT 1", "UNLOAD (SELECT 1) TO x", "UNLOAD (1) TO 's' x"]
+    "sql",
+    [
+        "UNLOAD (SELECT 1",
+        "UNLOAD SELECT 1",
+        "UNLOAD (SELECT 1) TO x",
+        "UNLOAD (1) TO 's' x",
+        "UNLOAD (SELECT 1) TO 's3://b/p/'",
+    ],
 )
 def test_broken_unload_is_refused(context: Context, sql: str) -> None:
     with pytest.raises(StatementError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from infra.local.athena.plan import Column, Context, FailedStatementError, Table
+from infra.local.athena.plan import Column, Context, FailedStatementError, StatementError, Table
 from tests.unit.infra.athena.language.conftest import Run
 from tests.unit.infra.athena.language.iceberg import create_iceberg_table
 
@@ -92,6 +92,21 @@ def test_repair_adds_what_is_in_the_bucket(context: Context, run: Run) -> None:
     )
     assert run("SHOW PARTITIONS logs").rows == (("dt=a%2Fb/n=2",), ("dt=a/n=1",), ("dt=gone/n=3",))
     assert run("MSCK REPAIR TABLE logs").rows == (("Partitions missing from filesystem:\tlogs:dt=gone/n=3",),)
+
+
+@pytest.mark.usefixtures("logs")
+def test_repair_registers_folders_where_they_are_and_none_with_capitals(context: Context, run: Run) -> None:
+    for key in ("dt=08:15/n=1/f", "DT=b/n=2/f"):
+        context.s3.put_object(Bucket="lake", Key=f"logs/{key}", Body=b"x")
+    run("MSCK REPAIR TABLE logs")
+    assert locations(context) == {("08:15", "1"): "s3://lake/logs/dt=08:15/n=1"}
+
+
+@pytest.mark.usefixtures("logs")
+@pytest.mark.parametrize("action", ["ADD COLUMNS (b int)", "REPLACE COLUMNS (b int)", "SET TBLPROPERTIES ('a'='b')"])
+def test_what_would_change_one_partition_does_not_change_the_table(run: Run, action: str) -> None:
+    with pytest.raises(StatementError, match="of one partition is not served on one machine"):
+        run(f"ALTER TABLE logs PARTITION (dt='a', n=1) {action}")
 
 
 @pytest.mark.usefixtures("logs")
