@@ -30,8 +30,6 @@ from infra.local.layout import Layout, open_layout
 from infra.local.service import tail
 from infra.local.supervision import Supervisor
 
-INTEGRATION = Path(__file__).parent
-
 
 @dataclass(frozen=True)
 class RunningStack:
@@ -135,11 +133,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
             del os.environ["LAKEHOUSE_ENV"]
         else:
             os.environ["LAKEHOUSE_ENV"] = before
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What needs no stack runs first: it fails sooner, and never sees this stack's LAKEHOUSE_ENV."""
-    items.sort(key=lambda item: item.path.is_relative_to(INTEGRATION))
 
 
 @pytest.hookimpl(wrapper=True)
