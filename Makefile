@@ -8,7 +8,7 @@ PYTHON ?= python3.11
 # Relative on purpose: the path of the project may contain spaces.
 VENV := .local/venv/bin
 STACK := $(VENV)/python -m infra.local.stack
-# Two processes, a file of tests in one of them, in the order of tests/conftest.py.
+# Two processes, each takes the next test when it is free, in the order of tests/conftest.py.
 PYTEST := $(VENV)/pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 .PHONY: help setup up down status logs env clean check test bench run replay query

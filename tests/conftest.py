@@ -1,4 +1,4 @@
-"""Two processes share the tests (pytest-xdist, --dist loadgroup): each file stays in one, and so does the stack."""
+"""Two processes share the tests (pytest-xdist): each has its own JVM for Spark, and its own stack for integration."""
 
 from __future__ import annotations
 
@@ -19,6 +19,3 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return next(places, len(LONGEST_FIRST))
 
     items.sort(key=rank)
-    for item in items:
-        name = "integration" if item.path.is_relative_to(TESTS / "integration") else str(item.path.relative_to(TESTS))
-        item.add_marker(pytest.mark.xdist_group(name))
