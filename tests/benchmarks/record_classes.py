@@ -23,7 +23,7 @@ EVENTS = 20_000
 
 
 def record_classes(folder: Path) -> list[str]:
-    """The lines of Java's class lists over all jobs, sorted; without those of other loaders than the JVM.s own."""
+    """The lines of Java's class lists over all jobs, sorted; without those of other loaders than the JVM's own."""
     with fresh_stack() as layout:
         environment = service_environment(layout, os.environ)
         options = environment["SPARK_SUBMIT_OPTS"]
