@@ -130,7 +130,7 @@ with DAG(
 
     @task
     def check_transform(date: str, landed: Any) -> dict[str, Any]:
-        """landed = clean + quarantined + duplicates for every rebuilt date; returns the rebuilt snapshots."""
+        """landed = clean + quarantined + duplicates for every rebuilt date; returns what was rebuilt."""
         from airflow_dags import run_audit
 
         return run_audit.check_transform(dt.date.fromisoformat(date), landed)
@@ -152,11 +152,11 @@ with DAG(
         views = [create_view(name) for name in VIEWS]
 
     @task
-    def record_run(date: str, airflow_run: str, landed: Any) -> None:
+    def record_run(date: str, airflow_run: str, landed: Any, transformed: Any) -> None:
         """The run's row of pipeline_runs."""
         from airflow_dags import run_audit
 
-        run_audit.record_run(dt.date.fromisoformat(date), airflow_run, landed)
+        run_audit.record_run(dt.date.fromisoformat(date), airflow_run, landed, transformed)
 
     (
         published
@@ -167,5 +167,5 @@ with DAG(
         >> user_segmentation_ml
         >> check_segments(DATE)
         >> views
-        >> record_run(DATE, "{{ run_id }}", landing)
+        >> record_run(DATE, "{{ run_id }}", landing, transformed)
     )

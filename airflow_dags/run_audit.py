@@ -26,7 +26,7 @@ DAY = dt.timedelta(days=1)
 
 @dataclasses.dataclass(frozen=True)
 class DateCounts:
-    """Rows of one event date. `distinct` are the different event ids of the valid rows of raw_events."""
+    """Rows of one event date. `distinct` are the valid rows of raw_events whose event has no earlier row nearby."""
 
     landed: int
     quarantined: int
@@ -61,19 +61,22 @@ class Audit:
     def count_date(self, date: dt.date) -> DateCounts:
         """Counts of one event date, from raw_events and events."""
         raw = self.table("raw_events")
-        valid = f"event_date = '{date}' AND error_type IS NULL"
-        ids = raw.scan(row_filter=valid, selected_fields=("event.event_id",)).to_arrow()
-        event_ids = (
-            pc.struct_field(ids.column("event").combine_chunks(), "event_id")
-            if ids.num_rows
-            else pa.array([], pa.string())
-        )
         return DateCounts(
             landed=self.rows("raw_events", date),
             quarantined=raw.scan(row_filter=f"event_date = '{date}' AND error_type IS NOT NULL").count(),
-            distinct=pc.count_distinct(event_ids).as_py(),
+            distinct=self._distinct_events(raw, date),
             clean=self.rows("events", date),
         )
+
+    def _distinct_events(self, raw: Table, date: dt.date) -> int:
+        """Events whose first record, of those at most `allowed_lateness_days` away, lies on `date`."""
+        lateness = self.settings.pipeline.transform.allowed_lateness_days * DAY
+        nearby = f"event_date >= '{date - lateness}' AND event_date <= '{date + lateness}' AND error_type IS NULL"
+        fields = ("partition", "offset", "ingested_at", "event.event_id", "event_date")
+        rows = raw.scan(row_filter=nearby, selected_fields=fields).to_arrow().flatten()
+        in_order = rows.to_pandas().sort_values(["partition", "offset", "ingested_at"])
+        first = in_order.drop_duplicates("event.event_id")
+        return int((first["event_date"] == date).sum())
 
 
 def check_landing(date: dt.date) -> dict[str, Any]:
@@ -128,16 +131,25 @@ def _added_rows(table: Table, snapshot_ids: set[int]) -> dict[dt.date, int]:
 
 
 def check_transform(date: dt.date, landed: dict[str, Any]) -> dict[str, Any]:
-    """Check that events has every different valid event of the rebuilt dates; returns the rebuilt snapshots."""
+    """Check that events has every different valid event of the dates that the run has rebuilt.
+
+    Returns these dates, the rebuilt snapshots, and what the run's audit found and `force` overrode.
+    """
     audit = Audit()
-    for day in [date, *map(dt.date.fromisoformat, landed["rebuild_dates"])]:
+    commit = _newest_snapshot(audit.table("events"), date)
+    done = _summary(commit) if commit else {}
+    rebuilt = json.loads(done.get("rebuilt-dates", "[]"))
+    for day in sorted({date, *map(dt.date.fromisoformat, [*landed["rebuild_dates"], *rebuilt])}):
         counts = audit.count_date(day)
         if counts.clean != counts.distinct:
             raise AirflowFailException(
                 f"{day}: {counts.clean} clean events, but raw_events has {counts.distinct}: {counts}"
             )
-    features = _newest_snapshot(audit.table("user_features"), date)
-    return {"rebuilt_snapshots": json.loads(_summary(features)["rebuilt-snapshots"]) if features else []}
+    return {
+        "rebuilt_dates": rebuilt,
+        "rebuilt_snapshots": json.loads(done.get("rebuilt-snapshots", "[]")),
+        "forced": json.loads(done.get("forced", "[]")),
+    }
 
 
 def check_segments(date: dt.date) -> None:
@@ -156,7 +168,7 @@ def check_segments(date: dt.date) -> None:
         )
 
 
-def record_run(date: dt.date, run_id: str, landed: dict[str, Any]) -> None:
+def record_run(date: dt.date, run_id: str, landed: dict[str, Any], transformed: dict[str, Any]) -> None:
     """Write the date's row of pipeline_runs, and bring the counts of the other rebuilt dates that have one up to date.
 
     Raises AirflowFailException where the counts of a date do not add up. More landed than produced is no loss: a
@@ -170,12 +182,13 @@ def record_run(date: dt.date, run_id: str, landed: dict[str, Any]) -> None:
         "too_late": landed["too_late"],
         "start_offsets": json.dumps(landed["start_offsets"]),
         "end_offsets": json.dumps(landed["end_offsets"]),
+        "forced": json.dumps(transformed["forced"]) if transformed["forced"] else None,
         "job_seconds": {job: _job_seconds(commit) for job, commit in commits.items() if commit},
         "recorded_at": dt.datetime.now(dt.UTC),
         "event_date": date,
     }
     table = audit.table("pipeline_runs")
-    rebuilt = ", ".join(f"'{day}'" for day in landed["rebuild_dates"])
+    rebuilt = ", ".join(f"'{day}'" for day in transformed["rebuilt_dates"] if day != str(date))
     others = table.scan(row_filter=f"event_date IN ({rebuilt})").to_arrow().to_pylist() if rebuilt else []
     rows = [known | _counts(audit, known["event_date"]) for known in [row, *others]]
     written = ", ".join(f"'{known['event_date']}'" for known in rows)

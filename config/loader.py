@@ -165,6 +165,14 @@ class Transform:
 
 
 @dataclass(frozen=True, config=_STRICT)
+class Audit:
+    """By how much a rebuilt date may fall below what it replaces, before it is published."""
+
+    max_fall_share: Rate
+    ignored_fall_rows: int
+
+
+@dataclass(frozen=True, config=_STRICT)
 class NameRule:
     """`when` maps a feature to `>z` or `<z`, z in standard deviations from the mean of all users."""
 
@@ -192,6 +200,7 @@ class Pipeline:
     source: Source
     generator: Generator
     transform: Transform
+    audit: Audit
     segmentation: Segmentation
 
 

@@ -9,7 +9,8 @@ import datetime as dt
 import json
 import time
 import uuid
-from dataclasses import asdict
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import Any
 
@@ -83,6 +84,14 @@ def _glue_catalog(settings: Settings) -> dict[str, str]:
     return options
 
 
+@dataclass(frozen=True)
+class Partition:
+    """The rows of one date, and the snapshot that last changed them."""
+
+    rows: int
+    changed_by: int
+
+
 class Lakehouse:
     """The tables of one database. `with Lakehouse(...)` stops the session at the end.
 
@@ -119,8 +128,8 @@ class Lakehouse:
     def create_tables(self) -> None:
         """Create what is missing, with every comment; leaves existing tables as they are."""
         database = self.settings.paths.database
-        catalog = self._iceberg.spark.Spark3Util.loadIcebergCatalog(self.spark._jsparkSession, CATALOG)
-        namespace = self._iceberg.catalog.TableIdentifier.parse(f"{database}.any").namespace()
+        catalog = self.iceberg.spark.Spark3Util.loadIcebergCatalog(self.spark._jsparkSession, CATALOG)
+        namespace = self.iceberg.catalog.TableIdentifier.parse(f"{database}.any").namespace()
         if not catalog.namespaceExists(namespace):
             self.spark.sql(f"CREATE NAMESPACE IF NOT EXISTS {CATALOG}.{database}")
         existing = {table.name() for table in catalog.listTables(namespace)}
@@ -142,16 +151,25 @@ class Lakehouse:
         """The partitions from `first` to `last`, both included."""
         return self.read(table).where(F.col(table.partition_column).between(F.lit(first), F.lit(last)))
 
+    def partitions(self, table: Table, branch: str = "main") -> dict[dt.date, Partition]:
+        """Each date that has rows, ascending; reads metadata only."""
+        loaded = self.load(table)
+        snapshot = loaded.snapshot(branch)
+        if snapshot is None:
+            return {}
+        kind = self.iceberg.MetadataTableType.PARTITIONS
+        scan = self.iceberg.MetadataTableUtils.createMetadataTableInstance(loaded, kind).newScan()
+        found = {
+            # At once: the iterator hands out the same row again with other members.
+            first_date(_member(row, 0)): Partition(_member(row, 2), _member(row, 10))
+            for task in scan.useSnapshot(snapshot.snapshotId()).planFiles().iterator()
+            for row in task.asDataTask().rows().iterator()
+        }
+        return dict(sorted(found.items()))
+
     def partition_dates(self, table: Table) -> list[dt.date]:
         """The dates that have rows, ascending; reads metadata only."""
-        kind = self._iceberg.MetadataTableType.PARTITIONS
-        scan = self._iceberg.MetadataTableUtils.createMetadataTableInstance(self._load(table), kind).newScan()
-        days = (
-            _first_member(_first_member(row))  # at once: the iterator hands out the same row again with other members
-            for task in scan.planFiles().iterator()
-            for row in task.asDataTask().rows().iterator()
-        )
-        return sorted(EPOCH + dt.timedelta(days=day) for day in days)
+        return list(self.partitions(table))
 
     def replace_dates(
         self, table: Table, frame: DataFrame, dates: list[dt.date], summary: dict[str, str] | None = None
@@ -173,9 +191,9 @@ class Lakehouse:
 
     def start_history(self, table: Table) -> int:
         """Id of the newest snapshot; an empty table gets its first one, so that there is always one to compare with."""
-        if not self._load(table).currentSnapshot():
-            self._load(table).newAppend().commit()
-        return int(self._load(table).currentSnapshot().snapshotId())
+        if not self.load(table).currentSnapshot():
+            self.load(table).newAppend().commit()
+        return int(self.load(table).currentSnapshot().snapshotId())
 
     def append_if_unchanged(self, table: Table, frame: DataFrame, base: int, summary: dict[str, str]) -> int:
         """Append `frame` on top of snapshot `base`, or fail where somebody else has committed since.
@@ -185,36 +203,40 @@ class Lakehouse:
         """
         branch = f"append_{uuid.uuid4().hex}"
         name = self.identifier(table)
-        self._load(table).manageSnapshots().createBranch(branch, base).commit()
+        self.load(table).manageSnapshots().createBranch(branch, base).commit()
         try:
             writer = frame.select(*table.column_names).writeTo(f"{name}.branch_{branch}")
             for key, value in summary.items():
                 writer = writer.option(f"snapshot-property.{key}", value)
             writer.append()
-            written = self._load(table)
+            written = self.load(table)
             try:
                 written.manageSnapshots().fastForwardBranch("main", branch).commit()
             except IllegalArgumentException as error:  # main is no longer an ancestor of the branch
                 raise ConcurrentCommitError(f"{name} has changed since snapshot {base}") from error
             return int(written.snapshot(branch).summary().getOrDefault("added-records", "0"))
         finally:
-            self._load(table).manageSnapshots().removeBranch(branch).commit()
+            self.load(table).manageSnapshots().removeBranch(branch).commit()
 
     def newest_summary(self, table: Table, key: str) -> str | None:
         """`key` of the newest snapshot of main whose summary has it."""
-        loaded = self._load(table)
-        newest_first = self._iceberg.util.SnapshotUtil.currentAncestorIds(loaded)
+        return next(self.summaries(table, key), None)
+
+    def summaries(self, table: Table, key: str) -> Iterator[str]:
+        """`key` of every snapshot of main whose summary has it, newest first."""
+        loaded = self.load(table)
+        newest_first = self.iceberg.util.SnapshotUtil.currentAncestorIds(loaded)
         values = (loaded.snapshot(snapshot_id).summary().get(key) for snapshot_id in newest_first)
-        return next((str(value) for value in values if value is not None), None)
+        return (str(value) for value in values if value is not None)
 
     @property
-    def _iceberg(self) -> Any:
+    def iceberg(self) -> Any:
         """Iceberg's Java packages: its own API answers in milliseconds what takes SQL a job."""
         return self.spark._jvm.org.apache.iceberg  # type: ignore[union-attr]
 
-    def _load(self, table: Table) -> Any:
+    def load(self, table: Table) -> Any:
         """Iceberg's Table as it is now."""
-        return self._iceberg.spark.Spark3Util.loadIcebergTable(self.spark._jsparkSession, self.identifier(table))
+        return self.iceberg.spark.Spark3Util.loadIcebergTable(self.spark._jsparkSession, self.identifier(table))
 
     def job_summary(self, **values: Any) -> dict[str, str]:
         """What a job leaves in a snapshot: when it started (epoch milliseconds), and `values` as JSON."""
@@ -226,9 +248,14 @@ class ConcurrentCommitError(Exception):
     """Somebody else committed to the table first; read again and retry."""
 
 
-def _first_member(row: Any) -> Any:
-    """The first member of an Iceberg StructLike: of a row of the partitions table its partition, of that its date."""
-    return row.get(0, row.getClass().forName("java.lang.Object"))
+def first_date(partition: Any) -> dt.date:
+    """The date of an Iceberg partition by date."""
+    return EPOCH + dt.timedelta(days=_member(partition, 0))
+
+
+def _member(row: Any, position: int) -> Any:
+    """A member of an Iceberg StructLike, such as a row of the partitions table."""
+    return row.get(position, row.getClass().forName("java.lang.Object"))
 
 
 def _quote(text: str) -> str:

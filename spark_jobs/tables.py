@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import dataclass
 
 from spark_jobs.event_schema import EVENT_DDL, FIELDS
@@ -17,6 +19,15 @@ class Column:
     name: str
     type: str
     comment: str
+    is_nullable: bool = False
+
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        """Least and greatest value that may stand there: a rate or share lies in 0..1, no other number is negative."""
+        if re.search(r"_(rate|share)(_|$)", self.name):
+            return 0, 1
+        is_number = self.type in ("INT", "BIGINT", "DOUBLE") or self.type.startswith("DECIMAL")
+        return (0, math.inf) if is_number else None
 
 
 @dataclass(frozen=True)
@@ -45,7 +56,10 @@ class Table:
         return ", ".join(f"`{column.name}` {column.type}" for column in self.columns)
 
 
-def _columns(*rows: tuple[str, str, str]) -> tuple[Column, ...]:
+NULLABLE = True
+
+
+def _columns(*rows: tuple[str, str, str] | tuple[str, str, str, bool]) -> tuple[Column, ...]:
     return tuple(Column(*row) for row in rows)
 
 
@@ -70,13 +84,19 @@ RAW_EVENTS = Table(
 
 EVENTS = Table(
     "events",
-    "one row per valid event: of the records with one event_id, the one with the lowest Kafka partition and offset",
+    "one row per valid event: of the records with one event_id, at most allowed_lateness_days apart, the one with the "
+    "lowest Kafka partition and offset",
     "event_date",
     _columns(
-        *((field.name, field.spark_type, field.comment) for field in FIELDS),
+        *((field.name, field.spark_type, field.comment, not field.is_required) for field in FIELDS),
         ("session_start", "TIMESTAMP", "time of the first event of the derived session"),
         ("session_key", "STRING", "derived session: user_id, a hyphen, its first event in epoch milliseconds"),
-        ("milliseconds_since_previous", "BIGINT", "since the event before in the session, null for its first"),
+        (
+            "milliseconds_since_previous",
+            "BIGINT",
+            "since the event before in the session, null for its first",
+            NULLABLE,
+        ),
         ("event_date", "DATE", "UTC date of event_time"),
     ),
 )
@@ -102,7 +122,7 @@ SESSIONS = Table(
         ("purchases", "BIGINT", "events of type purchase"),
         ("revenue", "DECIMAL(38,4)", "sum of price x quantity of the purchases"),
         ("products_viewed", "BIGINT", "distinct products looked at"),
-        ("device_type", "STRING", "device of the first event that names one"),
+        ("device_type", "STRING", "device of the first event that names one", NULLABLE),
         ("session_date", "DATE", "UTC date of session_start"),
     ),
 )
@@ -140,7 +160,7 @@ USER_DAILY_ACTIVITY = Table(
         *DAILY_SUMS,
         *_columns(
             ("last_event_time", "TIMESTAMP", "last event of the date"),
-            ("last_purchase_time", "TIMESTAMP", "last purchase of the date, null without one"),
+            ("last_purchase_time", "TIMESTAMP", "last purchase of the date, null without one", NULLABLE),
             ("event_date", "DATE", "UTC date"),
         ),
     ),
@@ -164,6 +184,7 @@ USER_FEATURES = Table(
                 "days_since_last_purchase",
                 "DOUBLE",
                 "from the last purchase within 30 days to the end, null without one",
+                NULLABLE,
             ),
             ("active_days_count_30d", "BIGINT", "dates with an event"),
         ),
@@ -206,7 +227,7 @@ USER_SEGMENTS = Table(
         ("segment_id", "INT", "segment, from 1; keeps its meaning as long as its model is champion"),
         ("segment_name", "STRING", "name of the segment"),
         ("distance_to_centroid", "DOUBLE", "Euclidean, in standardised features"),
-        ("previous_segment_id", "INT", "segment on the date before, null for a user who had none"),
+        ("previous_segment_id", "INT", "segment on the date before, null for a user who had none", NULLABLE),
         ("segment_since", "DATE", "first of the consecutive snapshot dates in this segment"),
         ("model_id", "STRING", "model_runs.model_id that scored the user"),
         ("snapshot_date", "DATE", "the scored date"),
@@ -235,8 +256,8 @@ SEGMENT_TRANSITIONS = Table(
     "one row per from-segment x to-segment that at least one user took from the date before to the snapshot date",
     "snapshot_date",
     _columns(
-        ("from_segment_id", "INT", "segment on the date before, null: was not a user"),
-        ("to_segment_id", "INT", "segment on the snapshot date, null: is no user any more"),
+        ("from_segment_id", "INT", "segment on the date before, null: was not a user", NULLABLE),
+        ("to_segment_id", "INT", "segment on the snapshot date, null: is no user any more", NULLABLE),
         ("users", "BIGINT", "users who took it"),
         ("snapshot_date", "DATE", "the later date"),
     ),
@@ -280,6 +301,7 @@ PIPELINE_RUNS = Table(
         ("too_late", "BIGINT", "records that this run landed for dates older than allowed_lateness_days"),
         ("start_offsets", "STRING", "JSON: partition -> first offset that the run landed"),
         ("end_offsets", "STRING", "JSON: partition -> offset after the last one that the run landed"),
+        ("forced", "STRING", "JSON: what the audit before publishing found and force overrode, null when nothing"),
         ("job_seconds", "MAP<STRING, DOUBLE>", "wall seconds of each Spark job of the run"),
         ("recorded_at", "TIMESTAMP", "when the row was written"),
         ("event_date", "DATE", "UTC date that the run processed"),

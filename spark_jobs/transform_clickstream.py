@@ -5,9 +5,13 @@ Output: `events` (one row per event_id), `sessions` (one row per session), `user
 date) and `user_features` (one row per user and snapshot date), each partitioned by date; the partitions of the dates
 are replaced, one commit for each table.
 
-A date is rebuilt from raw_events and from the sessions that the date before left open. When rebuilding it changes what
-it leaves open itself, the next date is rebuilt too, and so are the feature snapshots whose windows contain it: the
-tables do not depend on the order in which dates were processed.
+A date is rebuilt from raw_events and from the sessions that the date before left open. Whatever else rests on it and
+does not fit it any more is rebuilt with it: the next date when it goes on with other sessions, a date that holds a copy
+of one of its events, the feature snapshots whose windows contain it. What fits is judged by the tables themselves, not
+by what this run did: the tables depend on raw_events only, and not on order, number, or interruptions of the runs.
+
+All is written to a draft, audited, and then published, in the order in which it cannot be half done: `events` last,
+because by them a later run sees what an interrupted one has left to do.
 """
 
 from __future__ import annotations
@@ -16,239 +20,146 @@ import argparse
 import datetime as dt
 import json
 import sys
+from collections.abc import Collection
 
-from pyspark.sql import Column, DataFrame, Row
+from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
-from pyspark.sql.window import Window
 
 import config
-from spark_jobs.lakehouse import Lakehouse
+from spark_jobs.audit import AuditError, find_faults
+from spark_jobs.deduplication import PLACE, count_first_records, drop_later_copies, find_copies, mark_first
+from spark_jobs.draft import Draft
+from spark_jobs.feature_windows import build_features, summarise_day
+from spark_jobs.lakehouse import ConcurrentCommitError, Lakehouse
+from spark_jobs.sessionization import assign_sessions, find_open_sessions, summarise_sessions
 from spark_jobs.tables import (
-    DAILY_SUMS,
     EVENTS,
     LONGEST_WINDOW_DAYS,
     RAW_EVENTS,
     SESSIONS,
     USER_DAILY_ACTIVITY,
     USER_FEATURES,
-    WINDOWED_SUMS,
-    WINDOWS_DAYS,
 )
 
 DAY = dt.timedelta(days=1)
-COUNTED_TYPES = {
-    "page_views": "page_view",
-    "searches": "search",
-    "clicks": "click",
-    "views": "view",
-    "carts": "cart",
-    "removals": "remove_from_cart",
-    "checkouts": "checkout",
-    "purchases": "purchase",
-}
-PARTS_OF_DAY = {"night": (0, 5), "morning": (6, 11), "afternoon": (12, 17), "evening": (18, 23)}
+# From what is built to what it is built from: the order in which the tables are published.
+BUILT = (USER_FEATURES, USER_DAILY_ACTIVITY, SESSIONS, EVENTS)
+RAW_ROWS_KEY = "raw-rows"
+DATES_PER_DRAFT = 7
+MAX_ATTEMPTS = 5
 
 
-def read_valid_records(lakehouse: Lakehouse, date: dt.date) -> DataFrame:
-    """The typed event and its place in Kafka, for each valid record of one date."""
-    raw = lakehouse.read_dates(RAW_EVENTS, date, date).where(F.col("error_type").isNull())
-    return raw.select("partition", "offset", "event.*", "event_date")
-
-
-def deduplicate_events(records: DataFrame) -> DataFrame:
-    """One row per `event_id`: the record with the lowest (partition, offset); drops these two columns.
-
-    Few ids repeat: they are found by hash in a narrow pass, only their records are sorted, and what is dropped is
-    broadcast, so that no full record is shuffled.
-    """
-    ids = records.select("partition", "offset", "event_id", F.xxhash64("event_id").alias("id_hash"))
-    repeated = ids.groupBy("id_hash").count().where(F.col("count") > 1).select("id_hash")
-    first = Window.partitionBy("event_id").orderBy("partition", "offset")
-    copies = ids.join(F.broadcast(repeated), "id_hash", "left_semi").withColumn("copy", F.row_number().over(first))
-    later_copies = copies.where(F.col("copy") > 1).select("partition", "offset")
-    return records.join(F.broadcast(later_copies), ["partition", "offset"], "left_anti").drop("partition", "offset")
-
-
-def find_open_sessions(events: DataFrame, midnight: dt.datetime, gap_minutes: int) -> DataFrame:
-    """One row per user whose last event before `midnight` is less than the gap away: user, its time, session start."""
-    recent = events.where(F.col("event_time") > F.lit(midnight - dt.timedelta(minutes=gap_minutes)))
-    return recent.groupBy("user_id").agg(
-        F.max("event_time").alias("event_time"), F.max("session_start").alias("session_start")
-    )
-
-
-def assign_sessions(events: DataFrame, open_sessions: DataFrame, gap_minutes: int) -> DataFrame:
-    """Adds `session_start`, `session_key` and `milliseconds_since_previous`.
-
-    A session ends after `gap_minutes` without an event: an event exactly that much later starts the next one.
-    An event within the gap of a session of `open_sessions` continues it.
-    """
-    carried = open_sessions.withColumn("is_carried", F.lit(True))
-    rows = events.withColumn("is_carried", F.lit(False)).unionByName(carried, allowMissingColumns=True)
-    in_time = Window.partitionBy("user_id").orderBy("event_time", F.col("is_carried").desc(), "event_id")
-    silence = F.unix_millis("event_time") - F.unix_millis(F.lag("event_time").over(in_time))
-    begins = F.coalesce(F.col("silence") >= gap_minutes * 60_000, F.lit(True))
-    start = F.when(F.col("is_carried"), F.col("session_start")).when(begins, F.col("event_time"))
-    return (
-        rows.withColumn("silence", silence)
-        .withColumn("session_start", F.last(start, ignorenulls=True).over(in_time))
-        .where(~F.col("is_carried"))
-        .withColumn("milliseconds_since_previous", F.when(~begins, F.col("silence")))
-        .withColumn("session_key", F.concat_ws("-", "user_id", F.unix_millis("session_start").cast("string")))
-        .drop("is_carried", "silence")
-    )
-
-
-def summarise_sessions(events: DataFrame) -> DataFrame:
-    """One row per session over the given events: the columns of `sessions`, and what a day's activity needs besides."""
-    viewed_product = F.when(F.col("event_type") == "view", F.col("product_id"))
-    amount = F.col("price") * F.coalesce("quantity", F.lit(1))
-    is_purchase = F.col("event_type") == "purchase"
-    in_order = F.struct("event_time", "event_id")
-    hour = F.floor(F.unix_seconds("event_time") % 86_400 / 3_600)
-    return (
-        events.groupBy("user_id", "session_key", "session_start")
-        .agg(
-            F.max("event_time").alias("session_end"),
-            F.max(F.when(is_purchase, F.col("event_time"))).alias("last_purchase_time"),
-            F.coalesce(F.sum("milliseconds_since_previous"), F.lit(0)).alias("session_milliseconds"),
-            F.count("*").alias("events"),
-            *[F.count_if(F.col("event_type") == kind).alias(name) for name, kind in COUNTED_TYPES.items()],
-            F.coalesce(F.sum(F.when(is_purchase, amount)), F.lit(0)).cast("decimal(38,4)").alias("revenue"),
-            F.size(F.collect_set(viewed_product)).cast("bigint").alias("products_viewed"),
-            F.min_by("device.type", F.when(F.col("device.type").isNotNull(), in_order)).alias("device_type"),
-            *[
-                F.count_if(hour.between(first, last)).alias(f"{part}_events")
-                for part, (first, last) in PARTS_OF_DAY.items()
-            ],
-            F.count_if(F.coalesce(F.col("device.type") == "mobile", F.lit(False))).alias("mobile_events"),
-        )
-        .withColumn("duration_seconds", _seconds_between(F.col("session_start"), F.col("session_end")))
-        .withColumn("session_date", F.to_date("session_start"))
-    )
-
-
-def summarise_day(pieces: DataFrame, date: dt.date) -> DataFrame:
-    """One row per user, in the columns of `user_daily_activity`, from the sessions summarised over the date."""
-    has_cart, has_purchase = F.col("carts") > 0, F.col("purchases") > 0
-    counted = {
-        "sessions": F.count_if(F.col("session_date") == F.lit(date)),
-        "cart_sessions": F.count_if(has_cart),
-        "abandoned_cart_sessions": F.count_if(has_cart & ~has_purchase),
-    }
-    sums = [counted.get(c.name, F.sum(c.name)).cast(c.type).alias(c.name) for c in DAILY_SUMS]
-    return (
-        pieces.groupBy("user_id")
-        .agg(
-            *sums,
-            F.max("session_end").alias("last_event_time"),
-            F.max("last_purchase_time").alias("last_purchase_time"),
-        )
-        .withColumn("event_date", F.lit(date))
-    )
-
-
-def build_features(daily: DataFrame, snapshot_dates: list[dt.date]) -> DataFrame:
-    """One row per user and snapshot date, in the columns of `user_features`.
-
-    `daily` holds every date from 29 days before the first snapshot to the last one.
-    """
-    snapshot = F.explode(F.array([F.lit(day) for day in snapshot_dates])).alias("snapshot_date")
-    rows = daily.select("*", snapshot).withColumn("age_days", F.date_diff("snapshot_date", "event_date"))
-    rows = rows.where(F.col("age_days").between(0, LONGEST_WINDOW_DAYS - 1))
-    windowed = [
-        F.sum(F.when(F.col("age_days") < days, F.col(name)).otherwise(0)).alias(f"{name}_sum_{days}d")
-        for days in WINDOWS_DAYS
-        for name in WINDOWED_SUMS
-    ]
-    over_longest_window = [F.sum(c.name).alias(c.name) for c in DAILY_SUMS if c.name not in WINDOWED_SUMS]
-    users = rows.groupBy("user_id", "snapshot_date").agg(
-        F.max("last_event_time").alias("last_event_time"),
-        F.max("last_purchase_time").alias("last_purchase_time"),
-        F.count("*").alias("active_days_count_30d"),
-        F.sum(F.when(F.weekday("event_date") >= 5, F.col("events")).otherwise(0)).alias("weekend_events"),
-        *windowed,
-        *over_longest_window,
-    )
-    end = F.date_add("snapshot_date", 1).cast("timestamp")
-    derived = {
-        "days_since_last_event": _seconds_between(F.col("last_event_time"), end) / 86_400,
-        "days_since_last_purchase": _seconds_between(F.col("last_purchase_time"), end) / 86_400,
-        "session_minutes_mean_30d": _ratio("session_milliseconds", "sessions_sum_30d") / 60_000,
-        "events_per_session_mean_30d": _ratio("events_sum_30d", "sessions_sum_30d"),
-        "order_value_mean_30d": _ratio("revenue_sum_30d", "purchases_sum_30d"),
-        "search_rate_30d": _ratio("searches_sum_30d", "events_sum_30d"),
-        "cart_rate_30d": _rate("carts_sum_30d", "views_sum_30d"),
-        "checkout_rate_30d": _rate("checkouts_sum_30d", "sessions_sum_30d"),
-        "purchase_rate_30d": _rate("purchases_sum_30d", "sessions_sum_30d"),
-        "removal_rate_30d": _rate("removals_sum_30d", "carts_sum_30d"),
-        "cart_abandonment_rate_30d": _ratio("abandoned_cart_sessions", "cart_sessions"),
-        **{f"{part}_share_30d": _ratio(f"{part}_events", "events_sum_30d") for part in PARTS_OF_DAY},
-        "weekend_share_30d": _ratio("weekend_events", "events_sum_30d"),
-        "mobile_share_30d": _ratio("mobile_events", "events_sum_30d"),
-    }
-    return users.select(*[derived.get(c.name, F.col(c.name)).cast(c.type).alias(c.name) for c in USER_FEATURES.columns])
-
-
-def _seconds_between(start: Column, end: Column) -> Column:
-    return (F.unix_millis(end) - F.unix_millis(start)) / 1000
-
-
-def _ratio(numerator: str, denominator: str) -> Column:
-    """0 where there is nothing to divide by."""
-    quotient = F.col(numerator).cast("double") / F.col(denominator)
-    return F.when(F.col(denominator) > 0, quotient).otherwise(0.0)
-
-
-def _rate(numerator: str, denominator: str) -> Column:
-    """A ratio of two counts of which neither contains the other, cut at 1; 1 also where only the first is positive."""
-    at_least_one = F.greatest(F.col(denominator), F.lit(1))
-    return F.least(F.col(numerator).cast("double") / at_least_one, F.lit(1.0))
+def read_valid_records(lakehouse: Lakehouse, first: dt.date, last: dt.date) -> DataFrame:
+    """The typed event and its place in Kafka, for each valid record of the dates."""
+    raw = lakehouse.read_dates(RAW_EVENTS, first, last).where(F.col("error_type").isNull())
+    return raw.select(*PLACE, "event.*", "event_date")
 
 
 def read_open_sessions(lakehouse: Lakehouse, date: dt.date) -> DataFrame:
     """The sessions that the day before `date` leaves open at its end."""
     day_before = lakehouse.read_dates(EVENTS, date - DAY, date - DAY)
-    midnight = dt.datetime.combine(date, dt.time(), tzinfo=dt.UTC)
-    return find_open_sessions(day_before, midnight, lakehouse.settings.pipeline.transform.session_gap_minutes)
+    gap_minutes = lakehouse.settings.pipeline.transform.session_gap_minutes
+    return find_open_sessions(day_before, midnight(date), gap_minutes)
 
 
-def read_open_sessions_digest(lakehouse: Lakehouse, date: dt.date) -> Row:
-    """A fingerprint of the sessions open at the end of `date`, independent of row order."""
-    digest = F.xxhash64("user_id", "event_time", "session_start").cast("decimal(38,0)")
-    return read_open_sessions(lakehouse, date + DAY).agg(F.count("*"), F.sum(digest)).collect()[0]
+def midnight(date: dt.date) -> dt.datetime:
+    """The beginning of `date`."""
+    return dt.datetime.combine(date, dt.time(), tzinfo=dt.UTC)
 
 
-def rebuild_events(lakehouse: Lakehouse, date: dt.date) -> None:
-    """raw_events -> events of one date."""
-    gap = lakehouse.settings.pipeline.transform.session_gap_minutes
+def find_late_dates(lakehouse: Lakehouse, run_dates: list[dt.date]) -> list[dt.date]:
+    """The dates up to `allowed_lateness_days` before a run date for which raw_events holds other rows than `events` was
+    built from, or was never built from."""
+    lateness = lakehouse.settings.pipeline.transform.allowed_lateness_days
+    raw = lakehouse.partitions(RAW_EVENTS)
+    in_reach = {day for run in run_dates for day in (run - n * DAY for n in range(1, lateness + 1))}
+    waiting = {str(day): raw[day].rows for day in in_reach if day in raw and day not in run_dates}
+    late: list[dt.date] = []
+    for summary in lakehouse.summaries(EVENTS, RAW_ROWS_KEY):
+        if not waiting:
+            break
+        built_from = json.loads(summary)
+        late += [dt.date.fromisoformat(d) for d in waiting.keys() & built_from.keys() if waiting[d] != built_from[d]]
+        waiting = {day: rows for day, rows in waiting.items() if day not in built_from}
+    return sorted([*late, *map(dt.date.fromisoformat, waiting)])
+
+
+def rebuild_events(draft: Draft, date: dt.date) -> list[dt.date]:
+    """raw_events -> events of one date; returns the built dates that a copy of one of its events has made stale."""
+    lakehouse = draft.lakehouse
+    transform = lakehouse.settings.pipeline.transform
+    lateness = transform.allowed_lateness_days
+    nearby = read_valid_records(lakehouse, date - lateness * DAY, date + lateness * DAY)
+    copies = find_copies(nearby, date, lateness).persist()
     events = (
-        read_valid_records(lakehouse, date)
-        .transform(deduplicate_events)
-        .transform(assign_sessions, read_open_sessions(lakehouse, date), gap)
+        read_valid_records(lakehouse, date, date)
+        .transform(drop_later_copies, copies)
+        .transform(assign_sessions, read_open_sessions(lakehouse, date), transform.session_gap_minutes)
     )
-    lakehouse.replace_dates(EVENTS, events, [date])
+    draft.replace_dates(EVENTS, events, [date])
+    built = draft.partitions(EVENTS)
+    elsewhere = copies.where(F.col("event_date") != F.lit(date)).select("event_date").distinct().collect()
+    neighbours = sorted(row.event_date for row in elsewhere if row.event_date in built)
+    shared = copies.select("event_id").distinct()
+    stale = find_stale_dates(lakehouse, shared, neighbours) if neighbours else []
+    copies.unpersist()
+    return stale
 
 
-def rebuild_sessions(lakehouse: Lakehouse, pieces: DataFrame, date: dt.date, event_dates: list[dt.date]) -> None:
+def find_stale_dates(lakehouse: Lakehouse, event_ids: DataFrame, dates: list[dt.date]) -> list[dt.date]:
+    """Those of `dates` whose events hold one of `event_ids` that they should not hold, or hold one too few."""
+    lateness = lakehouse.settings.pipeline.transform.allowed_lateness_days
+    first, last = dates[0], dates[-1]
+    ids = F.broadcast(event_ids)
+    nearby = read_valid_records(lakehouse, first - lateness * DAY, last + lateness * DAY)
+    copies = nearby.select(*PLACE, "event_id", "event_date").join(ids, "event_id", "left_semi")
+    on_dates = F.col("event_date").isin(dates)
+    wanted = mark_first(copies, lateness).where(F.col("is_first") & on_dates).select("event_date", "event_id")
+    events = lakehouse.read_dates(EVENTS, first, last).where(on_dates)
+    held = events.join(ids, "event_id", "left_semi").select("event_date", "event_id")
+    differing = wanted.exceptAll(held).unionAll(held.exceptAll(wanted)).select("event_date").distinct()
+    return sorted(row.event_date for row in differing.collect())
+
+
+def continues_sessions(lakehouse: Lakehouse, date: dt.date) -> bool:
+    """True when the events of `date` go on with the sessions that the day before has left open, and with no others."""
+    gap = dt.timedelta(minutes=lakehouse.settings.pipeline.transform.session_gap_minutes)
+    # Only the first event of a user, and only soon after midnight, can follow an event of the day before.
+    early = lakehouse.read_dates(EVENTS, date, date).where(F.col("event_time") < F.lit(midnight(date) + gap))
+    in_order = F.struct("event_time", "event_id")
+    first = early.groupBy("user_id").agg(
+        F.min("event_time").alias("first_time"),
+        F.min_by("session_start", in_order).alias("stored_start"),
+        F.min_by("milliseconds_since_previous", in_order).alias("stored_silence"),
+    )
+    both = first.join(read_open_sessions(lakehouse, date), "user_id", "left")
+    silence = F.unix_millis("first_time") - F.unix_millis("event_time")
+    is_continued = F.coalesce(silence < gap // dt.timedelta(milliseconds=1), F.lit(False))
+    start = F.when(is_continued, F.col("session_start")).otherwise(F.col("first_time"))
+    fits = F.col("stored_start").eqNullSafe(start) & F.col("stored_silence").eqNullSafe(F.when(is_continued, silence))
+    return both.where(~fits).isEmpty()
+
+
+def rebuild_sessions(draft: Draft, pieces: DataFrame, date: dt.date) -> None:
     """Replace the sessions that began on `date`, and of those that began before it the ones that reach into it.
 
     `pieces` are the sessions summarised over the events of `date` alone: they are the whole session unless it crosses
-    midnight. The sessions that cross are summarised again over all their dates. `event_dates` are those with events.
+    midnight. The sessions that cross are summarised again over all their dates.
     """
-    columns = SESSIONS.column_names
+    lakehouse, columns = draft.lakehouse, SESSIONS.column_names
+    built = draft.partitions(EVENTS)
     earliest = min(pieces.agg(F.min("session_date")).collect()[0][0] or date, date - DAY)
-    last = find_last_reached(lakehouse, date, event_dates)
-    if date - DAY not in event_dates and last == date:
-        lakehouse.replace_dates(SESSIONS, pieces.select(*columns), [earliest, date])
+    last = find_last_reached(lakehouse, date, built)
+    if date - DAY not in built and last == date:
+        draft.replace_dates(SESSIONS, pieces.select(*columns), [earliest, date])
         return
     stored = lakehouse.read_dates(SESSIONS, earliest, date - DAY)
     later_events = lakehouse.read_dates(EVENTS, date + DAY, last)
     crossing = (
         pieces.where(F.col("session_date") < F.lit(date))
         .select("session_key")
-        .union(stored.where(F.col("session_end") >= F.lit(date).cast("timestamp")).select("session_key"))
-        .union(later_events.where(_began_by(date)).select("session_key"))
+        .union(stored.where(F.col("session_end") >= F.lit(midnight(date))).select("session_key"))
+        .union(later_events.where(F.col("session_start") < F.lit(midnight(date + DAY))).select("session_key"))
         .distinct()
     )
     whole = lakehouse.read_dates(EVENTS, earliest, last).join(F.broadcast(crossing), "session_key", "left_semi")
@@ -258,63 +169,158 @@ def rebuild_sessions(lakehouse: Lakehouse, pieces: DataFrame, date: dt.date, eve
         .join(F.broadcast(crossing), "session_key", "left_anti")
         .unionByName(summarise_sessions(whole).select(*columns))
     )
-    replaced = [earliest + n * DAY for n in range((date - earliest).days + 1)]
-    lakehouse.replace_dates(SESSIONS, sessions, replaced)
+    draft.replace_dates(SESSIONS, sessions, date_range(earliest, date))
 
 
-def find_last_reached(lakehouse: Lakehouse, date: dt.date, event_dates: list[dt.date]) -> dt.date:
+def find_last_reached(lakehouse: Lakehouse, date: dt.date, built: Collection[dt.date]) -> dt.date:
     """The last date with events of a session that began on `date` or before."""
     last = date
-    while (
-        last + DAY in event_dates
-        and not lakehouse.read_dates(EVENTS, last + DAY, last + DAY).where(_began_by(date)).isEmpty()
-    ):
-        last += DAY
+    began_by_date = F.col("session_start") < F.lit(midnight(date + DAY))
+    while (following := last + DAY) in built:
+        if lakehouse.read_dates(EVENTS, following, following).where(began_by_date).isEmpty():
+            break
+        last = following
     return last
 
 
-def _began_by(date: dt.date) -> Column:
-    return F.col("session_start") < F.lit(date + DAY).cast("timestamp")
+def rebuild_daily_activity(draft: Draft, pieces: DataFrame, date: dt.date) -> bool:
+    """Replace the date's rows of user_daily_activity; true when a later snapshot has to be built again for it."""
+    existing = draft.partitions(USER_FEATURES)
+    has_later = any(date + n * DAY in existing for n in range(LONGEST_WINDOW_DAYS))
+    before = read_digest(draft.lakehouse, date) if has_later else None
+    draft.replace_dates(USER_DAILY_ACTIVITY, summarise_day(pieces, date), [date])
+    return has_later and read_digest(draft.lakehouse, date) != before
 
 
-def rebuild_date(lakehouse: Lakehouse, date: dt.date) -> bool:
-    """Rebuild events, sessions and daily activity of one date; true when the next date has to be rebuilt for it."""
-    event_dates = lakehouse.partition_dates(EVENTS)
-    has_next = date + DAY in event_dates
-    before = read_open_sessions_digest(lakehouse, date) if has_next else None
-    rebuild_events(lakehouse, date)
-    pieces = summarise_sessions(lakehouse.read_dates(EVENTS, date, date)).persist()
-    rebuild_sessions(lakehouse, pieces, date, event_dates)
-    lakehouse.replace_dates(USER_DAILY_ACTIVITY, summarise_day(pieces, date), [date])
-    pieces.unpersist()
-    return has_next and read_open_sessions_digest(lakehouse, date) != before
+def read_digest(lakehouse: Lakehouse, date: dt.date) -> Row:
+    """A fingerprint of a date's rows of user_daily_activity, whatever their order."""
+    rows = lakehouse.read_dates(USER_DAILY_ACTIVITY, date, date)
+    digest = F.xxhash64(*USER_DAILY_ACTIVITY.column_names).cast("decimal(38,0)")
+    return rows.agg(F.count("*"), F.sum(digest)).collect()[0]
 
 
-def rebuild_features(lakehouse: Lakehouse, snapshots: list[dt.date], run_date: str | None) -> None:
-    """user_daily_activity -> user_features of the given snapshot dates, in one commit."""
-    first = snapshots[0] - (LONGEST_WINDOW_DAYS - 1) * DAY
-    features = build_features(lakehouse.read_dates(USER_DAILY_ACTIVITY, first, snapshots[-1]), snapshots)
-    summary = lakehouse.job_summary(run_date=run_date, rebuilt_snapshots=[str(day) for day in snapshots])
-    lakehouse.replace_dates(USER_FEATURES, features, snapshots, summary)
+def rebuild_dates(draft: Draft, dates: set[dt.date]) -> list[dt.date]:
+    """Rebuild events, sessions and daily activity of `dates`, and of the dates that do not fit them any more.
 
-
-def transform(lakehouse: Lakehouse, run_dates: list[dt.date], late_dates: list[dt.date]) -> dict[str, list[str]]:
-    """Rebuild the run's dates and the dates that late events touched, and everything that depends on them.
-
-    Snapshots of user_features are made for the run's dates; a touched date that no run has processed gets none.
+    Returns the dates whose daily activity has changed.
     """
-    pending, rebuilt = sorted({*run_dates, *late_dates}), []
+    pending, changed = set(dates), set[dt.date]()
     while pending:
-        date = pending.pop(0)
-        rebuilt.append(date)
-        if rebuild_date(lakehouse, date) and date + DAY not in pending:
-            pending.insert(0, date + DAY)
+        date = min(pending)
+        pending.remove(date)
+        pending |= set(rebuild_events(draft, date))
+        pieces = summarise_sessions(draft.lakehouse.read_dates(EVENTS, date, date)).persist()
+        rebuild_sessions(draft, pieces, date)
+        if rebuild_daily_activity(draft, pieces, date):
+            changed.add(date)
+        pieces.unpersist()
+        following = date + DAY
+        is_judged = following not in pending and following in draft.partitions(EVENTS)
+        if is_judged and not continues_sessions(draft.lakehouse, following):
+            pending.add(following)
+    return sorted(changed)
+
+
+def rebuild_features(draft: Draft, snapshots: list[dt.date]) -> None:
+    """user_daily_activity -> user_features of the given snapshot dates."""
+    first = snapshots[0] - (LONGEST_WINDOW_DAYS - 1) * DAY
+    daily = draft.lakehouse.read_dates(USER_DAILY_ACTIVITY, first, snapshots[-1])
+    draft.replace_dates(USER_FEATURES, build_features(daily, snapshots), snapshots)
+
+
+def find_differences(draft: Draft) -> list[str]:
+    """A sentence for each drafted date whose tables do not agree with each other or with raw_events."""
+    lakehouse, dates = draft.lakehouse, draft.dates(EVENTS)
+    lateness = lakehouse.settings.pipeline.transform.allowed_lateness_days
+    nearby = read_valid_records(lakehouse, dates[0] - lateness * DAY, dates[-1] + lateness * DAY)
+    clean = count_first_records(nearby, dates, lateness)
+    events, sessions = draft.partitions(EVENTS), draft.partitions(SESSIONS)
+    on_dates = lakehouse.read_dates(USER_DAILY_ACTIVITY, dates[0], dates[-1]).where(F.col("event_date").isin(dates))
+    sums = on_dates.groupBy("event_date").agg(F.sum("events").alias("events"), F.sum("sessions").alias("sessions"))
+    daily = {row.event_date: (row.events, row.sessions) for row in sums.collect()}
+    faults = []
+    for day in dates:
+        rows = events[day].rows if day in events else 0
+        begun = sessions[day].rows if day in sessions else 0
+        if clean[day] != rows:
+            faults.append(f"events {day}: {rows:,} rows, but raw_events has {clean[day]:,} different valid events")
+        if daily.get(day, (0, 0)) != (rows, begun):
+            faults.append(
+                f"user_daily_activity {day}: it counts {daily.get(day, (0, 0))} events and sessions, "
+                f"where events and sessions have ({rows}, {begun}) rows"
+            )
+    return faults
+
+
+def transform(
+    lakehouse: Lakehouse, run_dates: list[dt.date], touched_dates: list[dt.date], *, is_forced: bool = False
+) -> dict[str, list[str]]:
+    """Rebuild the run's dates, the touched ones, those that late events have changed, and what depends on them.
+
+    Snapshots of user_features are made for the run's dates; a date that no run has processed gets none.
+    Raises AuditError, with nothing published, and ConcurrentCommitError where other runs kept winning.
+    """
+    for attempt in range(1, MAX_ATTEMPTS + 1):
+        try:
+            return transform_once(lakehouse, run_dates, touched_dates, is_forced)
+        except ConcurrentCommitError as error:
+            if attempt == MAX_ATTEMPTS:
+                raise
+            print(f"{error}; attempt {attempt} of {MAX_ATTEMPTS}", file=sys.stderr)
+    raise AssertionError("unreachable")
+
+
+def transform_once(
+    lakehouse: Lakehouse, run_dates: list[dt.date], touched_dates: list[dt.date], is_forced: bool
+) -> dict[str, list[str]]:
+    """One attempt of `transform`. Raises ConcurrentCommitError when another run was faster: nothing is lost by it."""
+    raw = lakehouse.partitions(RAW_EVENTS)  # before its rows are read: what lands meanwhile is taken for late
+    dates = {*run_dates, *touched_dates, *find_late_dates(lakehouse, run_dates)}
+    with Draft(lakehouse, BUILT) as draft:
+        changed = rebuild_dates(draft, dates)
+        reach = [day + n * DAY for day in changed for n in range(LONGEST_WINDOW_DAYS)]
+        snapshots = sorted({*run_dates, *(draft.partitions(USER_FEATURES).keys() & set(reach))})
+        rebuild_features(draft, snapshots)
+        faults = find_faults(draft, lakehouse.settings.pipeline.audit) + find_differences(draft)
+        if faults and not is_forced:
+            raise AuditError("; ".join(faults))
+        rebuilt = draft.dates(EVENTS)
+        summary = lakehouse.job_summary(
+            run_date=str(run_dates[-1]),
+            rebuilt_dates=[str(day) for day in rebuilt],
+            rebuilt_snapshots=[str(day) for day in snapshots],
+            raw_rows={str(day): raw[day].rows if day in raw else 0 for day in rebuilt},
+            forced=faults,
+        )
+        publish(draft, summary)
+    return {
+        "rebuilt_dates": [str(day) for day in rebuilt],
+        "rebuilt_snapshots": [str(day) for day in snapshots],
+        "forced": faults,
+    }
+
+
+def publish(draft: Draft, summary: dict[str, str]) -> None:
+    """Publish every table of the draft. Raises ConcurrentCommitError where a date on which it rests was changed."""
+    lateness = draft.lakehouse.settings.pipeline.transform.allowed_lateness_days
+    built = [*draft.dates(EVENTS), *draft.dates(SESSIONS)]
+    nearby = (min(built) - max(lateness, 1) * DAY, max(built) + max(lateness, 1) * DAY)
+    snapshots = draft.dates(USER_FEATURES)
+    # Back to the first date that a snapshot sees, and on to the last snapshot that sees a date.
     reach = (LONGEST_WINDOW_DAYS - 1) * DAY
-    existing = lakehouse.partition_dates(USER_FEATURES)
-    affected = {day for day in existing if any(date <= day <= date + reach for date in rebuilt)}
-    snapshots = sorted({*run_dates, *affected})
-    rebuild_features(lakehouse, snapshots, str(run_dates[-1]))
-    return {"rebuilt_dates": [str(day) for day in rebuilt], "rebuilt_snapshots": [str(day) for day in snapshots]}
+    windows = (min(snapshots[0] - reach, nearby[0]), max(snapshots[-1], max(built) + reach, nearby[1]))
+    for table in BUILT:
+        draft.publish(table, *(windows if table in (USER_FEATURES, USER_DAILY_ACTIVITY) else nearby), summary)
+
+
+def date_range(first: dt.date, last: dt.date) -> list[dt.date]:
+    """Every date from `first` to `last`, both included."""
+    return [first + n * DAY for n in range((last - first).days + 1)]
+
+
+def batched(dates: list[dt.date], size: int) -> list[list[dt.date]]:
+    """`dates` in runs of at most `size`."""
+    return [dates[at : at + size] for at in range(0, len(dates), size)]
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -330,6 +336,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         "--input-path", help="folder of Iceberg tables that holds raw_events, instead of the Glue catalog"
     )
     parser.add_argument("--output-path", help="folder of Iceberg tables to write, instead of the Glue catalog")
+    parser.add_argument("--force", action="store_true", help="publish also what the audit finds fault with")
     args = parser.parse_args(argv)
     args.end_date = args.end_date or args.start_date
     if args.end_date < args.start_date:
@@ -340,11 +347,21 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_arguments(argv)
-    run_dates = [args.start_date + n * DAY for n in range((args.end_date - args.start_date).days + 1)]
+    run_dates = date_range(args.start_date, args.end_date)
     paths = {"input_path": args.input_path, "output_path": args.output_path, "inputs": (RAW_EVENTS,)}
     with Lakehouse("transform_clickstream", config.load(), **paths) as lakehouse:
         lakehouse.create_tables()
-        print(json.dumps(transform(lakehouse, run_dates, args.late_dates)))
+        touched = args.late_dates
+        try:
+            for dates in batched(run_dates, DATES_PER_DRAFT):
+                print(json.dumps(transform(lakehouse, dates, touched, is_forced=args.force)), flush=True)
+                touched = []
+        except AuditError as error:
+            print(f"transform_clickstream: nothing was published: {error}; --force publishes it", file=sys.stderr)
+            return 1
+        except ConcurrentCommitError as error:
+            print(f"transform_clickstream: nothing was published: {error}; run it again", file=sys.stderr)
+            return 1
     return 0
 
 

@@ -26,7 +26,14 @@ DATE = [("event_date", pa.date32())]
 SNAPSHOT = [("snapshot_date", pa.date32())]
 # The columns that the audit reads or writes, as spark_jobs/tables.py names them.
 COLUMNS: dict[str, list[tuple[str, pa.DataType]]] = {
-    "raw_events": [("error_type", pa.string()), ("event", pa.struct([("event_id", pa.string())])), *DATE],
+    "raw_events": [
+        ("partition", pa.int32()),
+        ("offset", pa.int64()),
+        ("ingested_at", pa.timestamp("us", tz="UTC")),
+        ("error_type", pa.string()),
+        ("event", pa.struct([("event_id", pa.string())])),
+        *DATE,
+    ],
     "events": [("event_id", pa.string()), *DATE],
     "sessions": [("session_key", pa.string()), ("session_date", pa.date32())],
     "user_daily_activity": [("user_id", pa.string()), *DATE],
@@ -39,6 +46,7 @@ COLUMNS: dict[str, list[tuple[str, pa.DataType]]] = {
         *[(name, pa.int64()) for name in ("sessions", "users", "segmented_users", "too_late")],
         ("start_offsets", pa.string()),
         ("end_offsets", pa.string()),
+        ("forced", pa.string()),
         ("job_seconds", pa.map_(pa.string(), pa.float64())),
         ("recorded_at", pa.timestamp("us", tz="UTC")),
         *DATE,
@@ -68,9 +76,10 @@ class Lake:
 
     def land(self, run: dt.date, start: int, end: int, rows: list[dict[str, Any]]) -> None:
         """A landing run that says it took the offsets from `start` to `end` of partition 0."""
+        now = dt.datetime.now(dt.UTC)
         self.append(
             "raw_events",
-            rows,
+            [{"partition": 0, "offset": start + n, "ingested_at": now} | row for n, row in enumerate(rows)],
             run_date=json.dumps(str(run)),
             kafka_start_offsets=json.dumps({"clickstream": {"0": start}}),
             kafka_end_offsets=json.dumps({"clickstream": {"0": end}}),
@@ -192,12 +201,38 @@ def test_events_that_lack_one_fail_for_the_date_and_for_every_rebuilt_date(
     late = APRIL[7]
     lake.land(DAY, 0, 5, [*valid(DAY, "a", "b", "b"), *valid(late, "c", "d")])
     lake.append("events", [*clean(DAY, "a", "b"), *clean(late, "c")])
-    lake.append("user_features", [], run_date=json.dumps(str(DAY)), rebuilt_snapshots='["2025-04-10"]')
-    assert run_audit.check_transform(DAY, {"rebuild_dates": []}) == {"rebuilt_snapshots": ["2025-04-10"]}
+    assert run_audit.check_transform(DAY, {"rebuild_dates": []})["rebuilt_dates"] == []
     with pytest.raises(failure, match=r"^2025-04-08: 1 clean events, but raw_events has 2"):
         run_audit.check_transform(DAY, {"rebuild_dates": ["2025-04-08"]})
     with pytest.raises(failure, match=r"^2025-04-08"):
         run_audit.check_transform(late, {"rebuild_dates": []})
+
+
+def test_what_the_run_rebuilt_is_checked_and_reported(
+    lake: Lake, run_audit: ModuleType, failure: type[Exception]
+) -> None:
+    neighbour = APRIL[8]
+    lake.land(DAY, 0, 2, [*valid(DAY, "a"), *valid(neighbour, "b")])
+    done = {"run_date": json.dumps(str(DAY)), "forced": '["a fall"]', "rebuilt_snapshots": '["2025-04-10"]'}
+    rebuilt = json.dumps([str(neighbour), str(DAY)])
+    lake.append("events", clean(DAY, "a"), rebuilt_dates=rebuilt, **done)
+    with pytest.raises(failure, match=r"^2025-04-09: 0 clean events, but raw_events has 1"):
+        run_audit.check_transform(DAY, {"rebuild_dates": []})
+    lake.append("events", clean(neighbour, "b"))
+    assert run_audit.check_transform(DAY, {"rebuild_dates": []}) == {
+        "rebuilt_dates": ["2025-04-09", "2025-04-10"],
+        "rebuilt_snapshots": ["2025-04-10"],
+        "forced": ["a fall"],
+    }
+
+
+def test_a_copy_on_a_date_nearby_is_a_duplicate_where_its_offset_is_the_higher_one(
+    lake: Lake, run_audit: ModuleType
+) -> None:
+    lake.land(DAY, 0, 4, [*valid(DAY, "a"), *valid(APRIL[12], "a", "b"), *valid(APRIL[13], "a")])
+    distinct = {day: run_audit.Audit().count_date(day).distinct for day in (DAY, APRIL[12], APRIL[13])}
+    # Four days lie between the tenth and the fourteenth, one between the thirteenth and it.
+    assert distinct == {DAY: 1, APRIL[12]: 1, APRIL[13]: 0}
 
 
 def test_events_that_hold_a_duplicate_fail(lake: Lake, run_audit: ModuleType, failure: type[Exception]) -> None:
@@ -246,17 +281,17 @@ def test_segments_that_do_not_fit_the_users_fail_with_the_numbers(
     assert str(error.value).startswith(f"2025-04-10: {numbers}")
 
 
-Recorded = Callable[[str], list[dict[str, Any]]]
+Recorded = Callable[..., list[dict[str, Any]]]
 
 
 @pytest.fixture
 def recorded(lake: Lake, run_audit: ModuleType) -> Recorded:
     """Records a run of the tenth under the name given; returns all rows of pipeline_runs but their clock."""
 
-    def record(run_id: str) -> list[dict[str, Any]]:
+    def record(run_id: str, forced: list[str] | None = None) -> list[dict[str, Any]]:
         rebuilt = [str(APRIL[0]), "2025-03-31"]
-        landed = {"start_offsets": {"0": 0}, "end_offsets": {"0": 6}, "too_late": 4, "rebuild_dates": rebuilt}
-        run_audit.record_run(DAY, run_id, landed)
+        landed = {"start_offsets": {"0": 0}, "end_offsets": {"0": 6}, "too_late": 4, "rebuild_dates": []}
+        run_audit.record_run(DAY, run_id, landed, {"rebuilt_dates": rebuilt, "forced": forced or []})
         rows: list[dict[str, Any]] = lake.table("pipeline_runs").scan().to_arrow().to_pylist()
         assert all(row.pop("recorded_at") for row in rows)
         return sorted(rows, key=lambda row: str(row["event_date"]))
@@ -301,9 +336,10 @@ def test_a_run_is_one_row_of_counts_and_a_rerun_replaces_it(lake: Lake, recorded
         "too_late": 4,
         "start_offsets": '{"0": 0}',
         "end_offsets": '{"0": 6}',
+        "forced": None,
         "event_date": DAY,
     }
-    assert recorded("second") == [other, row | {"run_id": "second"}]
+    assert recorded("second", ["a fall"]) == [other, row | {"run_id": "second", "forced": '["a fall"]'}]
 
 
 def test_a_run_that_does_not_balance_is_recorded_and_fails(

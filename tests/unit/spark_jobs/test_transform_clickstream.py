@@ -13,21 +13,17 @@ from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
 from spark_jobs import transform_clickstream
+from spark_jobs.deduplication import count_first_records, drop_later_copies, find_copies
 from spark_jobs.event_schema import EVENT_DDL
+from spark_jobs.feature_windows import build_features, summarise_day
+from spark_jobs.sessionization import assign_sessions, find_open_sessions, summarise_sessions
 from spark_jobs.tables import (
     DAILY_SUMS,
     SESSIONS,
     USER_DAILY_ACTIVITY,
 )
-from spark_jobs.transform_clickstream import (
-    assign_sessions,
-    build_features,
-    deduplicate_events,
-    find_open_sessions,
-    summarise_day,
-    summarise_sessions,
-)
 
+LANDED_AT = datetime(2025, 4, 9, tzinfo=UTC)
 OPEN_DDL = "user_id STRING, event_time TIMESTAMP, session_start TIMESTAMP"
 
 
@@ -46,10 +42,10 @@ def make_events(spark: SparkSession, *events: tuple[str, str] | dict[str, Any]) 
         fields = {"user_id": given[0], "event_time": given[1]} if isinstance(given, tuple) else given
         event = {"event_id": event_id(number), "event_type": "view"} | fields
         event["event_time"] = event["event_time"] + "Z"
-        rows.append((0, number, json.dumps(event), event["event_time"][:10]))
-    frame = spark.createDataFrame(rows, "partition INT, offset BIGINT, json STRING, day STRING")
+        rows.append((0, number, LANDED_AT, json.dumps(event), event["event_time"][:10]))
+    frame = spark.createDataFrame(rows, "partition INT, offset BIGINT, ingested_at TIMESTAMP, json STRING, day STRING")
     typed = frame.select("*", F.from_json("json", EVENT_DDL).alias("event"))
-    return typed.select("partition", "offset", "event.*", F.to_date("day").alias("event_date"))
+    return typed.select("partition", "offset", "ingested_at", "event.*", F.to_date("day").alias("event_date"))
 
 
 def no_open_sessions(spark: SparkSession) -> DataFrame:
@@ -68,7 +64,24 @@ def test_of_the_records_with_one_event_id_the_lowest_partition_and_offset_stays(
         {"event_id": event_id(1), "user_id": "a", "event_time": "2025-04-01T10:00:00.000", "brand": "third"},
         {"event_id": event_id(2), "user_id": "a", "event_time": "2025-04-01T10:00:01.000", "brand": "only"},
     ).withColumn("partition", F.when(F.col("offset") == 0, 1).otherwise(0))
-    assert sorted(row.brand for row in deduplicate_events(frame).collect()) == ["only", "third"]
+    april_1 = date(2025, 4, 1)
+    clean = drop_later_copies(frame, find_copies(frame, april_1, lateness_days=3))
+    assert sorted(row.brand for row in clean.collect()) == ["only", "third"]
+    assert count_first_records(frame, [april_1], lateness_days=3) == {april_1: 2}
+
+
+def test_a_copy_on_another_date_counts_as_far_as_events_may_be_late(spark: SparkSession) -> None:
+    days = ["2025-04-01", "2025-04-04", "2025-04-07", "2025-04-11"]
+    frame = make_events(
+        spark, *[{"event_id": event_id(1), "user_id": "a", "event_time": f"{day}T10:00:00.000"} for day in days]
+    )
+    # The second is a copy of the first, the third of the second; the fourth is four days away from the third.
+    first = [True, False, False, True]
+    for day, is_first in zip(map(date.fromisoformat, days), first, strict=True):
+        on_date = frame.where(F.col("event_date") == F.lit(day))
+        nearby = frame.where(F.abs(F.date_diff("event_date", F.lit(day))) <= 3)
+        clean = drop_later_copies(on_date, find_copies(nearby, day, lateness_days=3))
+        assert (clean.count(), count_first_records(nearby, [day], lateness_days=3)) == (is_first, {day: is_first})
 
 
 def test_session_splits_after_thirty_idle_minutes(spark: SparkSession) -> None:

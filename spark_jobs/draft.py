@@ -1,0 +1,130 @@
+"""Write, audit, publish: what a run writes stays on an Iceberg branch until it is whole and has been checked.
+
+with Draft(lakehouse, (EVENTS, SESSIONS)) as draft:
+    draft.replace_dates(EVENTS, frame, [date])   # from here on the session reads the draft of EVENTS
+    ...                                          # an error: the draft is dropped, no reader saw it
+    draft.publish(SESSIONS, first, last)         # one commit on main for each table
+    draft.publish(EVENTS, first, last)
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from types import TracebackType
+from typing import Any
+
+from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]
+from pyspark.sql import DataFrame
+
+from spark_jobs.lakehouse import ConcurrentCommitError, Lakehouse, Partition, first_date
+from spark_jobs.tables import Table
+
+_WAP_ENABLED = "write.wap.enabled"
+_WAP_BRANCH = "spark.wap.branch"
+# A branch that a killed run has left behind is dropped by the first expiry of snapshots after so long.
+_BRANCH_AGE = "history.expire.max-ref-age-ms"
+_ONE_DAY_MS = 24 * 60 * 60 * 1000
+
+
+class Draft:
+    """The dates of `tables` that a run replaces. The session sees them as if published; nobody else sees them.
+
+    A table is published by one commit that replaces all its drafted dates. It fails with `ConcurrentCommitError` where
+    somebody else has changed a date of the range that the run has read since the draft was opened: what was written
+    from it may be wrong, and the run has to be repeated. Dates beyond that range may change meanwhile.
+    """
+
+    def __init__(self, lakehouse: Lakehouse, tables: tuple[Table, ...]) -> None:
+        self.lakehouse = lakehouse
+        self.tables = tables
+        self._branch = f"draft_{uuid.uuid4().hex}"
+        self._bases: dict[Table, int] = {}
+        self._dates: dict[Table, set[dt.date]] = {table: set() for table in tables}
+
+    def __enter__(self) -> Draft:
+        for table in self.tables:
+            loaded = self.lakehouse.load(table)
+            if loaded.properties().get(_WAP_ENABLED) != "true":
+                update = loaded.updateProperties().set(_WAP_ENABLED, "true").set(_BRANCH_AGE, str(_ONE_DAY_MS))
+                update.commit()
+            self._bases[table] = self.lakehouse.start_history(table)
+        self.lakehouse.spark.conf.set(_WAP_BRANCH, self._branch)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.lakehouse.spark.conf.unset(_WAP_BRANCH)
+        for table in self.tables:
+            loaded = self.lakehouse.load(table)
+            if loaded.snapshot(self._branch) is not None:
+                loaded.manageSnapshots().removeBranch(self._branch).commit()
+
+    def replace_dates(self, table: Table, frame: DataFrame, dates: list[dt.date]) -> None:
+        """Replace the partitions of `dates` in the draft; a date without rows becomes empty."""
+        self.lakehouse.replace_dates(table, frame, dates)
+        self._dates[table] |= set(dates)
+
+    def dates(self, table: Table) -> list[dt.date]:
+        """The dates that the draft replaces, ascending."""
+        return sorted(self._dates[table])
+
+    def partitions(self, table: Table) -> dict[dt.date, Partition]:
+        """Each date that has rows in the draft."""
+        return self.lakehouse.partitions(table, self._branch if self._dates[table] else "main")
+
+    def published_rows(self, table: Table) -> dict[dt.date, int]:
+        """Rows that readers see now, for each drafted date."""
+        published = self.lakehouse.partitions(table)
+        return {day: published[day].rows if day in published else 0 for day in self.dates(table)}
+
+    def files(self, table: Table) -> list[tuple[dt.date, Any]]:
+        """Date and Iceberg's DataFile, with its column statistics, of each file that the draft holds in its dates."""
+        if not self._dates[table]:
+            return []
+        scan = self.lakehouse.load(table).newScan().useRef(self._branch).filter(self._in_dates(table))
+        files = [task.file() for task in scan.includeColumnStats().planFiles().iterator()]
+        return [(first_date(file.partition()), file) for file in files]
+
+    def statistic(self, field: Any, bounds: Any) -> Any:
+        """The value of Iceberg's `field` in the lower or upper bounds of a file; None where it has none."""
+        packed = bounds.get(field.fieldId()) if bounds else None
+        return None if packed is None else self.lakehouse.iceberg.types.Conversions.fromByteBuffer(field.type(), packed)
+
+    def publish(
+        self, table: Table, first_read: dt.date, last_read: dt.date, summary: dict[str, str] | None = None
+    ) -> None:
+        """Replace the drafted dates of `table` on main, in one commit; `summary` goes into its snapshot.
+
+        `first_read` and `last_read` bound the dates of `table` on which the draft rests, its own among them.
+        Nothing happens where the draft replaces no date. Raises `ConcurrentCommitError`.
+        """
+        if not self._dates[table]:
+            return
+        expressions = self.lakehouse.iceberg.expressions.Expressions
+        column = table.partition_column
+        rests_on = getattr(expressions, "and")(
+            expressions.greaterThanOrEqual(column, str(first_read)), expressions.lessThanOrEqual(column, str(last_read))
+        )
+        files = self.files(table)
+        transaction = self.lakehouse.load(table).newTransaction()
+        overwrite = transaction.newOverwrite().overwriteByRowFilter(self._in_dates(table))
+        for _, file in files:
+            overwrite.addFile(file)
+        overwrite.validateFromSnapshot(self._bases[table]).conflictDetectionFilter(rests_on)
+        overwrite.validateNoConflictingData().validateNoConflictingDeletes()
+        for key, value in (summary or {}).items():
+            overwrite.set(key, value)
+        try:
+            overwrite.commit()
+            transaction.manageSnapshots().removeBranch(self._branch).commit()
+            transaction.commitTransaction()
+        except Py4JJavaError as error:
+            name = error.java_exception.getClass().getSimpleName()
+            if name not in ("ValidationException", "CommitFailedException"):
+                raise
+            text = f"{self.lakehouse.identifier(table)} was changed by another run between {first_read} and {last_read}"
+            raise ConcurrentCommitError(text) from error
+
+    def _in_dates(self, table: Table) -> Any:
+        dates = [str(day) for day in self.dates(table)]
+        return getattr(self.lakehouse.iceberg.expressions.Expressions, "in")(table.partition_column, dates)
