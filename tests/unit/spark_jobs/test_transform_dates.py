@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 from pyspark.sql import functions as F
 
 import config
@@ -129,3 +130,46 @@ def test_a_late_event_joins_two_sessions_and_reaches_later_snapshots(tmp_path: P
         ("2025-04-02", 3, 1),
         ("2025-04-03", 3, 1),
     ]
+
+
+def test_a_date_reads_nothing_but_the_dates_nearby_whatever_the_history(tmp_path: Path, make_event: MakeEvent) -> None:
+    history = [date(2025, 3, 1), date(2025, 3, 26), date(2025, 4, 1), date(2025, 4, 2)]
+    with open_lake(tmp_path) as lakehouse:
+        fill_raw_events(lakehouse, [make_event(event_time=f"{day}T12:00:00.000Z") for day in history])
+        for day in history:
+            transform(lakehouse, [day], [])
+    # 2025-03-26 is seven days back: only its daily sums are part of the window of 30 days.
+    unread = [("raw_events", 2), ("events", 2), ("sessions", 2), ("user_daily_activity", 1), ("user_features", 3)]
+    for table, dates in unread:
+        for day in history[:dates]:
+            (folder,) = (tmp_path / "clickstream" / table / "data").glob(f"*={day}")
+            folder.rename(tmp_path / f"{table} {day} out of reach")
+    paths = ["--input-path", str(tmp_path), "--output-path", str(tmp_path)]
+    assert main(["--start-date", "2025-04-02", *paths]) == 0
+    with open_lake(tmp_path) as lakehouse:
+        row = lakehouse.read_dates(USER_FEATURES, history[-1], history[-1]).collect()[0]
+    assert (row.events_sum_1d, row.events_sum_7d, row.events_sum_30d) == (1, 2, 3)
+
+
+def test_a_date_that_would_lose_its_events_is_not_published_unless_forced(
+    tmp_path: Path, make_event: MakeEvent, capsys: pytest.CaptureFixture[str]
+) -> None:
+    day = date(2025, 4, 1)
+    paths = ["--input-path", str(tmp_path), "--output-path", str(tmp_path)]
+    with open_lake(tmp_path) as lakehouse:
+        fill_raw_events(lakehouse, [make_event() for _ in range(30)])
+        transform(lakehouse, [day], [])
+        before = read_everything(lakehouse)
+        kept = lakehouse.read(RAW_EVENTS).where("offset < 5").localCheckpoint()
+        lakehouse.replace_dates(RAW_EVENTS, kept, [day])
+    assert main(["--start-date", str(day), *paths]) == 1
+    said = capsys.readouterr().err
+    assert "events 2025-04-01: 5 rows instead of 30, a fall of 83.3%; 10.0% is allowed" in said
+    assert "--force publishes it" in said
+    with open_lake(tmp_path) as lakehouse:
+        assert read_everything(lakehouse) == before
+    assert main(["--start-date", str(day), "--force", *paths]) == 0
+    with open_lake(tmp_path) as lakehouse:
+        assert lakehouse.read(EVENTS).count() == 5
+        forced = lakehouse.newest_summary(EVENTS, "forced")
+    assert "5 rows instead of 30" in str(forced)

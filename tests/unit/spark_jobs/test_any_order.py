@@ -1,0 +1,291 @@
+"""Whatever the order in which records land and dates run, the tables are the same, and they are right.
+
+Hypothesis draws events around midnights and idle gaps, copies of them on other dates, the order of delivery and the
+order of the runs. What is right says an oracle in plain Python, one user after the other.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import defaultdict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from copy import copy
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from pyspark.sql import functions as F
+
+import config
+from spark_jobs.draft import Draft
+from spark_jobs.lakehouse import Lakehouse
+from spark_jobs.land_raw_events import classify_records
+from spark_jobs.tables import EVENTS, RAW_EVENTS, SESSIONS, USER_DAILY_ACTIVITY, USER_FEATURES, Table
+from spark_jobs.transform_clickstream import transform
+from tests.unit.spark_jobs.conftest import RECORD_DDL
+
+DATES = [date(2025, 4, day) for day in (1, 2, 3, 4)]
+START = datetime(2025, 4, 1, tzinfo=UTC)
+GAP = timedelta(minutes=30)
+LATENESS_DAYS = 3
+BUILT = (EVENTS, SESSIONS, USER_DAILY_ACTIVITY, USER_FEATURES)
+EXAMPLES = int(os.environ.get("ANY_ORDER_EXAMPLES", "3"))
+
+
+@dataclass(frozen=True)
+class Record:
+    """A Kafka record with an event; two with the same `event` number are copies."""
+
+    event: int
+    user: int
+    minutes: int
+    partition: int
+    batch: int
+
+    @property
+    def time(self) -> datetime:
+        return START + timedelta(minutes=self.minutes)
+
+    @property
+    def event_id(self) -> str:
+        return str(UUID(int=self.event))
+
+    @property
+    def payload(self) -> bytes:
+        time = self.time.strftime("%Y-%m-%dT%H:%M:%S.000Z")
+        event = {"event_id": self.event_id, "event_time": time, "event_type": "view", "user_id": f"u{self.user}"}
+        return json.dumps(event).encode()
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A record at its place in Kafka."""
+
+    record: Record
+    offset: int
+
+
+# Around the three midnights, where sessions cross, and at idle gaps of just the length that ends a session.
+minutes_of_events = st.one_of(
+    st.sampled_from(
+        [1440 * day + minute for day in (1, 2, 3) for minute in (-31, -30, -15, -1, 0, 14, 15, 29, 30, 45)]
+    ),
+    st.integers(0, 4 * 1440 - 1),
+)
+records = st.builds(
+    Record,
+    event=st.integers(1, 40),
+    user=st.integers(1, 4),
+    minutes=minutes_of_events,
+    partition=st.integers(0, 2),
+    batch=st.integers(0, 3),
+)
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> tuple[list[Record], list[date]]:
+    """Records, and the dates of the runs in their order: every date at least once, some twice."""
+    landed = draw(st.lists(records, min_size=30, max_size=60))
+    repeated = draw(st.lists(st.sampled_from(DATES), max_size=2))
+    return landed, draw(st.permutations([*DATES, *repeated]))
+
+
+def place(landed: list[Record]) -> list[Placed]:
+    """Offsets in the order of delivery; each partition counts its own."""
+    offsets: dict[int, int] = defaultdict(int)
+    placed = []
+    for record in sorted(landed, key=lambda record: record.batch):
+        placed.append(Placed(record, offsets[record.partition]))
+        offsets[record.partition] += 1
+    return placed
+
+
+def fill_raw_events(lakehouse: Lakehouse, placed: list[Placed]) -> None:
+    """Append records to raw_events as landing would."""
+    seen_at = datetime(2025, 4, 5, tzinfo=UTC)
+    rows = [("t", p.record.partition, p.offset, seen_at, b"k", p.record.payload) for p in placed]
+    frame = classify_records(lakehouse.spark.createDataFrame(rows, RECORD_DDL))
+    base = lakehouse.start_history(RAW_EVENTS)
+    lakehouse.append_if_unchanged(RAW_EVENTS, frame.withColumn("ingested_at", F.current_timestamp()), base, {})
+
+
+def read_everything(lakehouse: Lakehouse) -> dict[str, list[str]]:
+    """Every row of the built tables as text, sorted."""
+    return {table.name: sorted(map(str, lakehouse.read(table).collect())) for table in BUILT}
+
+
+def open_lake(folder: Path) -> Lakehouse:
+    lakehouse = Lakehouse("test", config.load(), output_path=str(folder))
+    lakehouse.create_tables()
+    return lakehouse
+
+
+# -- the oracle -------------------------------------------------------------------------------------------------------
+
+
+def clean_records(placed: list[Placed]) -> list[Record]:
+    """Without every record for which there is one with a lower place, at most three days away, and the same id."""
+    return [
+        p.record
+        for p in placed
+        if not any(
+            other.record.event == p.record.event
+            and (other.record.partition, other.offset) < (p.record.partition, p.offset)
+            and abs((other.record.time.date() - p.record.time.date()).days) <= LATENESS_DAYS
+            for other in placed
+        )
+    ]
+
+
+def true_sessions(clean: list[Record]) -> list[list[Record]]:
+    found: list[list[Record]] = []
+    for user in sorted({record.user for record in clean}):
+        own = sorted((r for r in clean if r.user == user), key=lambda record: (record.time, record.event_id))
+        for number, record in enumerate(own):
+            if number == 0 or record.time - own[number - 1].time >= GAP:
+                found.append([])
+            found[-1].append(record)
+    return found
+
+
+def check_against_oracle(lakehouse: Lakehouse, placed: list[Placed], snapshots: list[date]) -> None:
+    clean = clean_records(placed)
+    sessions = true_sessions(clean)
+    stored_events = {
+        (r.event_id, r.user_id, r.event_time.replace(tzinfo=UTC), r.session_start.replace(tzinfo=UTC))
+        for r in lakehouse.read(EVENTS).collect()
+    }
+    assert stored_events == {
+        (r.event_id, f"u{r.user}", r.time, session[0].time) for session in sessions for r in session
+    }
+    stored_sessions = sorted(
+        (r.session_date, r.user_id, r.session_start.replace(tzinfo=UTC), r.session_end.replace(tzinfo=UTC), r.events)
+        for r in lakehouse.read(SESSIONS).collect()
+    )
+    assert stored_sessions == sorted(
+        (s[0].time.date(), f"u{s[0].user}", s[0].time, s[-1].time, len(s)) for s in sessions
+    )
+    events_of: dict[tuple[str, date], int] = defaultdict(int)
+    begun: dict[tuple[str, date], int] = defaultdict(int)
+    for record in clean:
+        events_of[f"u{record.user}", record.time.date()] += 1
+    for session in sessions:
+        begun[f"u{session[0].user}", session[0].time.date()] += 1
+    daily = {(r.user_id, r.event_date): (r.events, r.sessions) for r in lakehouse.read(USER_DAILY_ACTIVITY).collect()}
+    assert daily == {key: (events, begun[key]) for key, events in events_of.items()}
+    features = {
+        (r.user_id, r.snapshot_date): (r.events_sum_1d, r.events_sum_30d, r.sessions_sum_30d)
+        for r in lakehouse.read(USER_FEATURES).collect()
+    }
+    expected: dict[tuple[str, date], tuple[int, int, int]] = {}
+    for user, day in events_of:
+        for snapshot in snapshots:
+            if snapshot >= day:
+                so_far = [(u, d) for u, d in events_of if u == user and d <= snapshot]
+                expected[user, snapshot] = (
+                    events_of.get((user, snapshot), 0),
+                    sum(events_of[key] for key in so_far),
+                    sum(begun.get(key, 0) for key in so_far),
+                )
+    assert features == expected
+
+
+# -- the property -----------------------------------------------------------------------------------------------------
+
+
+@settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    phases=(Phase.explicit, Phase.reuse, Phase.generate),  # an example takes half a minute: shrinking one, hours
+    suppress_health_check=list(HealthCheck),
+)
+@given(history=histories())
+def test_order_repetition_and_late_delivery_change_no_row(history: tuple[list[Record], list[date]]) -> None:
+    landed, runs = history
+    placed = place(landed)
+    with TemporaryDirectory() as folder, open_lake(Path(folder)) as lakehouse:
+        fill_raw_events(lakehouse, placed)
+        transform(lakehouse, DATES, [])
+        check_against_oracle(lakehouse, placed, DATES)
+        at_once = read_everything(lakehouse)
+    with TemporaryDirectory() as folder, open_lake(Path(folder)) as lakehouse:
+        waiting, done = [[p for p in placed if p.record.batch == batch] for batch in range(4)], set[date]()
+        for run in runs:
+            batch = waiting.pop(0) if waiting else []
+            if batch:
+                fill_raw_events(lakehouse, batch)
+            touched = sorted({p.record.time.date() for p in batch} & {day for day in done if day > run})
+            transform(lakehouse, [run], touched)
+            done.add(run)
+        assert read_everything(lakehouse) == at_once
+
+
+def transform_in_session_of_its_own(lakehouse: Lakehouse, day: date) -> list[str]:
+    """Run a date as another job would: drafts are a matter of the session. Returns the faults found."""
+    other = copy(lakehouse)
+    other.spark = lakehouse.spark.newSession()
+    for key, value in lakehouse.spark.conf.getAll.items():
+        if key.startswith(("spark.sql.catalog.", "spark.sql.session.", "spark.sql.shuffle.")):
+            other.spark.conf.set(key, value)
+    jvm: Any = other.spark._jvm
+    jvm.org.apache.spark.sql.classic.SparkSession.setActiveSession(other.spark._jsparkSession)
+    return transform(other, [day], [])["forced"]
+
+
+def test_dates_that_run_at_the_same_time_give_what_one_after_the_other_gives(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before_midnight, after_midnight, next_day = 1440 - 10, 1440 + 10, 2 * 1440 - 300
+    landed = [Record(user, user, before_midnight, 0, 0) for user in (1, 2)]
+    landed += [Record(10 + user, user, after_midnight, 0, 0) for user in (1, 2)]
+    landed += [Record(1, 1, next_day, 1, 0)]  # a copy of an event of the date before
+    placed = place(landed)
+    with open_lake(tmp_path / "parallel") as lakehouse:
+        fill_raw_events(lakehouse, placed)
+        with ThreadPoolExecutor(2) as threads:
+            jobs = [threads.submit(transform_in_session_of_its_own, lakehouse, day) for day in DATES[:2]]
+            assert [job.result() for job in jobs] == [[], []]
+        check_against_oracle(lakehouse, placed, DATES[:2])
+    assert "was changed by another run" in capfd.readouterr().err
+
+
+def test_a_run_that_dies_between_two_publications_is_made_good_by_its_rerun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published: list[str] = []
+    publish = Draft.publish
+
+    def publish_until(deadly: int) -> Callable[..., None]:
+        def publish_or_die(draft: Draft, table: Table, *arguments: Any) -> None:
+            if len(published) == deadly:
+                raise KeyboardInterrupt
+            published.append(table.name)
+            publish(draft, table, *arguments)
+
+        return publish_or_die
+
+    landed = [Record(1, 1, 1440 - 60, 0, 0), Record(2, 1, 1440 + 10, 0, 0), Record(3, 1, 2 * 1440 + 500, 0, 0)]
+    # Delivered later, each changes how date 1 reaches into date 2: what the dead run was about to mend.
+    late = [Record(4, 1, 1440 - 15, 0, 1), Record(5, 1, 1440 - 40, 0, 2), Record(6, 1, 1440 - 89, 0, 3)]
+    placed = place(landed + late)
+    with open_lake(tmp_path) as lakehouse:
+        fill_raw_events(lakehouse, placed[:3])
+        transform(lakehouse, DATES[:3], [])
+        for deadly in (1, 2, 3):
+            fill_raw_events(lakehouse, [placed[2 + deadly]])
+            published.clear()
+            with monkeypatch.context() as patched:
+                patched.setattr(Draft, "publish", publish_until(deadly))
+                with pytest.raises(KeyboardInterrupt):
+                    transform(lakehouse, DATES[2:3], [])
+            assert len(published) == deadly
+            transform(lakehouse, DATES[2:3], [])
+            check_against_oracle(lakehouse, placed[: 3 + deadly], DATES[:3])
