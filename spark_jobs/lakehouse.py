@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any
 
 from pyspark.errors import IllegalArgumentException
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from config import Settings
@@ -178,16 +178,16 @@ class Lakehouse:
 
         Every row of `frame` must lie in `dates`.
         """
-        self.replace_where(table, frame, F.col(table.partition_column).isin([F.lit(day) for day in dates]), summary)
-
-    def replace_where(
-        self, table: Table, frame: DataFrame, condition: Column, summary: dict[str, str] | None = None
-    ) -> None:
-        """Replace the rows that meet `condition` by `frame` in one commit; `summary` goes into the snapshot."""
         writer = frame.select(*table.column_names).writeTo(self.identifier(table))
         for key, value in (summary or {}).items():
             writer = writer.option(f"snapshot-property.{key}", value)
-        writer.overwrite(condition)
+        writer.overwrite(F.col(table.partition_column).isin([F.lit(day) for day in dates]))
+
+    def merge_rows(self, table: Table, frame: DataFrame, key: str) -> None:
+        """Insert the rows of `frame`, or put them in the place of those with the same `key`, in one commit."""
+        name = self.identifier(table)
+        merge = frame.alias("new").mergeInto(name, F.col(f"{name}.{key}") == F.col(f"new.{key}"))
+        merge.whenMatched().updateAll().whenNotMatched().insertAll().merge()
 
     def start_history(self, table: Table) -> int:
         """Id of the newest snapshot; an empty table gets its first one, so that there is always one to compare with."""

@@ -16,6 +16,7 @@ import dataclasses
 import datetime as dt
 import hashlib
 import json
+import math
 import sys
 from dataclasses import dataclass
 from typing import Any, cast
@@ -30,7 +31,9 @@ from pyspark.sql import functions as F
 
 import config
 from config.loader import NameRule, Segmentation
-from spark_jobs.lakehouse import Lakehouse
+from spark_jobs.audit import AuditError, find_faults
+from spark_jobs.draft import Draft
+from spark_jobs.lakehouse import ConcurrentCommitError, Lakehouse
 from spark_jobs.tables import (
     LONGEST_WINDOW_DAYS,
     MODEL_RUNS,
@@ -42,6 +45,8 @@ from spark_jobs.tables import (
 
 DAY = dt.timedelta(days=1)
 DISTINCTIVE_FEATURES = 3
+USERS_IN_ONE_PARTITION = 200_000
+SCORED = (SEGMENT_TRANSITIONS, SEGMENT_PROFILES, USER_SEGMENTS)
 
 
 class SegmentationError(Exception):
@@ -246,6 +251,7 @@ def train_champion(
     users = features.count()
     if users < 2 * max(ks):
         raise SegmentationError(f"{date}: {users} users are too few for {max(ks)} clusters; process the date first")
+    features = put_in_order(features, users)
     preparation = Pipeline(stages=build_preparation(settings.log_features, settings.share_features)).fit(features)
     prepared = preparation.transform(features).select("scaled", *features.columns).persist()
     candidates = fit_candidates(prepared.select("scaled"), ks, settings.seed, settings.max_iterations)
@@ -261,6 +267,14 @@ def train_champion(
     pipeline.write().overwrite().save(model.artifact)
     record_model(lakehouse, model, users, [score for score, _ in candidates], reason)
     return model, pipeline
+
+
+def put_in_order(features: DataFrame, users: int) -> DataFrame:
+    """The same rows in the same partitions and order, wherever they come from: sums of doubles depend on it, and
+    centroids on them. Only one partition makes them equal to the last digit; many users are worth more cores than that.
+    """
+    partitions = 1 if users <= USERS_IN_ONE_PARTITION else math.ceil(users / USERS_IN_ONE_PARTITION)
+    return features.repartition(partitions, "user_id").sortWithinPartitions("user_id")
 
 
 def describe_clusters(clustered: DataFrame, features: tuple[str, ...], settings: Segmentation) -> tuple[Segment, ...]:
@@ -301,7 +315,7 @@ def record_model(lakehouse: Lakehouse, model: TrainedModel, users: int, scores: 
         "is_champion": True,
     }
     frame = lakehouse.spark.createDataFrame([tuple(row[name] for name in MODEL_RUNS.column_names)], MODEL_RUNS.ddl)
-    lakehouse.replace_where(MODEL_RUNS, frame, F.col("model_id") == model.model_id)
+    lakehouse.merge_rows(MODEL_RUNS, frame, "model_id")
 
 
 def load_model(model: TrainedModel) -> PipelineModel:
@@ -319,8 +333,14 @@ def load_model(model: TrainedModel) -> PipelineModel:
     return pipeline
 
 
-def segment_date(lakehouse: Lakehouse, date: dt.date, settings: Segmentation) -> dict[str, object]:
-    """Score one date, training a model where there is no champion; replaces the date's partitions."""
+def segment_date(
+    lakehouse: Lakehouse, date: dt.date, settings: Segmentation, *, is_forced: bool = False
+) -> dict[str, object]:
+    """Score one date, training a model where there is no champion; replaces the date's partitions.
+
+    Raises SegmentationError, AuditError, and ConcurrentCommitError where another run has changed the date or the one
+    before meanwhile; nothing is published then.
+    """
     model = find_champion(lakehouse, date, settings.model_policy)
     names = model.features if model else settings.log_features + settings.share_features
     features = read_features(lakehouse, date, names).persist()
@@ -331,9 +351,16 @@ def segment_date(lakehouse: Lakehouse, date: dt.date, settings: Segmentation) ->
     scored = score_users(features, pipeline, model).persist()
     before = lakehouse.read_dates(USER_SEGMENTS, date - DAY, date - DAY)
     segments = add_history(scored, before)
-    lakehouse.replace_dates(USER_SEGMENTS, segments, [date], lakehouse.job_summary(run_date=str(date)))
-    lakehouse.replace_dates(SEGMENT_PROFILES, profile_segments(scored, names), [date])
-    lakehouse.replace_dates(SEGMENT_TRANSITIONS, count_transitions(scored, before, date), [date])
+    with Draft(lakehouse, SCORED) as draft:
+        draft.replace_dates(SEGMENT_TRANSITIONS, count_transitions(scored, before, date), [date])
+        draft.replace_dates(SEGMENT_PROFILES, profile_segments(scored, names), [date])
+        draft.replace_dates(USER_SEGMENTS, segments, [date])
+        faults = find_faults(draft, lakehouse.settings.pipeline.audit)
+        if faults and not is_forced:
+            raise AuditError("; ".join(faults))
+        summary = lakehouse.job_summary(run_date=str(date), forced=faults)
+        for table in SCORED:
+            draft.publish(table, date - DAY, date, summary)
     sizes = {row.segment_name: row["count"] for row in scored.groupBy("segment_name").count().collect()}
     scored.unpersist()
     features.unpersist()
@@ -361,6 +388,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--num-clusters", type=parse_clusters, help="a number, or auto; default: pipeline.yaml")
     parser.add_argument("--features-path", help="folder of Iceberg tables that holds user_features, instead of Glue")
     parser.add_argument("--output-path", help="folder of Iceberg tables and models to write, instead of Glue")
+    parser.add_argument("--force", action="store_true", help="publish also what the audit finds fault with")
     return parser.parse_args(argv)
 
 
@@ -389,9 +417,15 @@ def main(argv: list[str] | None = None) -> int:
         lakehouse.create_tables()
         try:
             for date in choose_dates(args, lakehouse):
-                print(json.dumps(segment_date(lakehouse, date, segmentation)))
+                print(json.dumps(segment_date(lakehouse, date, segmentation, is_forced=args.force)))
         except SegmentationError as error:
             print(f"user_segmentation_ml: {error}", file=sys.stderr)
+            return 1
+        except AuditError as error:
+            print(f"user_segmentation_ml: nothing was published: {error}; --force publishes it", file=sys.stderr)
+            return 1
+        except ConcurrentCommitError as error:
+            print(f"user_segmentation_ml: nothing was published: {error}; run it again", file=sys.stderr)
             return 1
     return 0
 

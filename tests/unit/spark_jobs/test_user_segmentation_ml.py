@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import yaml
+from pyspark.ml.clustering import KMeansModel
 from pyspark.sql import DataFrame, Row, SparkSession
 
 import config
@@ -367,6 +368,16 @@ def test_auto_tries_every_candidate_and_finds_the_three_groups(scored_lakehouse:
     (run,) = scored_lakehouse.read(MODEL_RUNS).where("trained_on = DATE'2025-03-31'").collect()
     assert [score.k for score in run.k_scores] == [2, 3, 4]
     assert run.k_reason.startswith("best silhouette (")
+
+
+def test_the_order_of_the_users_changes_no_digit_of_the_centroids(scored_lakehouse: Lakehouse) -> None:
+    day = date(2025, 3, 30)
+    features = features_frame(scored_lakehouse.spark, ON_FIRST, day)
+    centers = []
+    for frame in (features, features.repartition(3).sortWithinPartitions("events_sum_30d")):
+        _, pipeline = train_champion(scored_lakehouse, frame, day, settings())
+        centers.append([list(center) for center in cast(KMeansModel, pipeline.stages[-1]).clusterCenters()])
+    assert centers[0] == centers[1]
 
 
 def test_a_date_is_scored_by_the_newest_champion_of_that_date_or_under_champion_by_the_newest(
