@@ -11,7 +11,7 @@ import pytest
 import responses
 
 from infra.local import airflow_runs
-from infra.local.airflow_runs import AirflowApi, RunError, run_dates
+from infra.local.airflow_runs import AirflowApi, DateRange, RunError, run_dates
 from infra.local.layout import Layout
 
 ROOT = "http://127.0.0.1:8080"
@@ -29,7 +29,7 @@ def airflow(monkeypatch: pytest.MonkeyPatch) -> Iterator[responses.RequestsMock]
         double.get(f"{API}/dags", json={"dags": [{"dag_id": "other"}, {"dag_id": "clickstream_pipeline"}]})
         double.patch(DAG, json={})
         double.post(f"{API}/backfills", json={"id": 7})
-        double.get(f"{API}/backfills", json={"backfills": [{"completed_at": "2025-04-02T00:00:00Z"}]})
+        double.get(f"{API}/backfills", json={"backfills": []})
         yield double
 
 
@@ -38,7 +38,13 @@ def dag_runs(*states: str) -> dict[str, Any]:
     days = [f"2025-04-0{number}" for number in range(1, len(states) + 1)]
     return {
         "dag_runs": [
-            {"dag_run_id": f"backfill__{day}", "logical_date": f"{day}T00:00:00Z", "state": state}
+            {
+                "dag_run_id": f"backfill__{day}",
+                "logical_date": f"{day}T00:00:00Z",
+                "state": state,
+                "start_date": None,
+                "end_date": None,
+            }
             for day, state in zip(days, states, strict=True)
         ]
     }
@@ -86,7 +92,7 @@ def test_a_token_that_is_refused_again_ends_in_an_error_not_in_a_loop(
 def test_a_refusal_is_told_in_airflows_own_words(airflow: responses.RequestsMock, layout: Layout) -> None:
     airflow.replace("POST", f"{API}/backfills", status=409, json={"detail": "There is another running backfill"})
     with pytest.raises(RunError, match=r"^Airflow refused POST /backfills: 409 .*There is another running backfill"):
-        AirflowApi(layout).create_backfill(FIRST, LAST, {})
+        AirflowApi(layout).create_backfill(DateRange(FIRST, LAST, {}))
 
 
 def test_a_dag_that_cannot_be_imported_is_told_with_its_stack_trace(
@@ -103,7 +109,7 @@ def test_a_dag_that_cannot_be_imported_is_told_with_its_stack_trace(
 def test_a_backfill_asks_for_every_date_in_order_and_repeats_those_that_ran(
     airflow: responses.RequestsMock, layout: Layout
 ) -> None:
-    assert AirflowApi(layout).create_backfill(FIRST, LAST, {"event_source": "replay"}) == 7
+    assert AirflowApi(layout).create_backfill(DateRange(FIRST, LAST, {"event_source": "replay"})) == 7
     assert json.loads(calls(airflow, "POST", f"{API}/backfills")[0].body) == {
         "dag_id": "clickstream_pipeline",
         "from_date": "2025-04-01T00:00:00Z",
