@@ -118,7 +118,8 @@ def check_dates(first: dt.date, last: dt.date, schedule: Schedule, now: dt.datet
 def make_plan(api: AirflowApi, wanted: DateRange) -> Plan:
     """Go on with the newest backfill when it is the wanted one and not done, else begin anew.
 
-    Raises RunError when another one is open: Airflow allows one for each DAG.
+    Raises RunError when another one is open, of which Airflow allows one for each DAG, or when a date is running
+    without a backfill: Airflow would leave it out.
     """
     newest = api.newest_backfill()
     if newest and not newest.is_complete and _all_finished(api.backfill_runs(newest.range.first, newest.range.last)):
@@ -132,8 +133,11 @@ def make_plan(api: AirflowApi, wanted: DateRange) -> Plan:
             )
         runs = api.backfill_runs(wanted.first, wanted.last)
         return Plan(newest, "completed", tuple(run.date for run in runs if run.state not in FINISHED))
-    has_failures = any(run.state == "failed" for run in api.backfill_runs(wanted.first, wanted.last))
-    behavior = "failed" if newest and newest.range == wanted and has_failures else "completed"
+    runs = api.backfill_runs(wanted.first, wanted.last)
+    if busy := [run for run in runs if run.state not in FINISHED]:
+        raise RunError(f"{busy[0].date} is {busy[0].state} outside of a backfill ({busy[0].run_id}): wait for its end")
+    is_unfinished = newest is not None and newest.range == wanted and any(run.state == "failed" for run in runs)
+    behavior = "failed" if is_unfinished else "completed"
     return Plan(None, behavior, tuple(api.preview_backfill(wanted, behavior)))
 
 
@@ -165,26 +169,31 @@ def follow(api: AirflowApi, wanted: DateRange, skipped: set[str], parallel_dates
         bar = progress.add_task("", total=None)
         while True:
             runs = watch.look()
-            finished = [run for run in runs if run.state in FINISHED]
-            left = estimate_seconds_left(runs, dt.datetime.now(dt.UTC), parallel_dates)
-            progress.update(bar, total=len(runs), completed=len(finished), description=_in_words(left))
-            line = f"{len(finished)} of {len(runs)} dates are done"
-            if not console.is_terminal and line != told:
-                print(f"{line}; {_in_words(left)}", flush=True)
-                told = line
-            if len(finished) == len(runs):
+            unfinished = [run for run in runs if run.state not in FINISHED]
+            left = _in_words(estimate_seconds_left(runs, dt.datetime.now(dt.UTC), parallel_dates))
+            progress.update(bar, total=len(runs), completed=len(runs) - len(unfinished), description=left)
+            done = _count_done(runs)
+            if done != told and not console.is_terminal:
+                print(f"{done}; {left}" if unfinished else done, flush=True)
+                told = done
+            if not unfinished:
                 return runs
-            if all(run.state == "queued" for run in runs if run not in finished):
+            if all(run.state == "queued" for run in unfinished):
                 _check_not_paused(api)
             time.sleep(airflow_runs.POLL_SECONDS)
+
+
+def _count_done(runs: Sequence[DagRun]) -> str:
+    succeeded, failed = (sum(run.state == state for run in runs) for state in FINISHED)
+    return f"{succeeded} of {len(runs)} dates are done" + (f", {failed} failed" if failed else "")
 
 
 def estimate_seconds_left(runs: Sequence[DagRun], now: dt.datetime, parallel_dates: int) -> float | None:
     """From the median of the dates that succeeded; None before the first of them."""
     took = [_seconds(run, now) for run in runs if run.state == "success"]
     unfinished = [run for run in runs if run.state not in FINISHED]
-    if not unfinished or not took:
-        return None if unfinished else 0.0
+    if not took or not unfinished:
+        return None
     median = statistics.median(took)
     spent = sum(min(_seconds(run, now), median) for run in unfinished if run.state == "running")
     return (median * len(unfinished) - spent) / min(parallel_dates, len(unfinished))

@@ -47,8 +47,8 @@ class DateState:
     def last_run(self) -> str:
         if self.run_state is None and self.recorded is None:
             return "never"
-        when = f"{self.recorded.recorded_at:%Y-%m-%d %H:%M}" if self.recorded else "not recorded"
-        return f"{self.run_state or 'by hand'}, {when}"
+        when = f"{self.recorded.recorded_at:%Y-%m-%d %H:%M}" if self.recorded else "(no record)"
+        return f"{self.run_state or 'by hand'} {when}"
 
     @property
     def change(self) -> str:
@@ -68,21 +68,21 @@ def print_preview(settings: Settings, wanted: DateRange, to_run: Sequence[dt.dat
     catalog = open_catalog(settings)
     recorded = read_recorded_runs(_load(catalog, settings, "pipeline_runs"))
     estimated = estimate_seconds(to_run, recorded)
-    table = RichTable("date", *COUNTED, "last run", "would change", "seconds")
+    table = RichTable("date", "raw_events", "events", "segments", "last run", "would change", "seconds")
     for state in read_states(settings, catalog, wanted, recorded, runs):
         rows = [f"{state.rows[name]:,}" for name in COUNTED]
         change = state.change if state.date in to_run else "nothing: it is done"
         seconds = f"{estimated[state.date]:.0f}" if state.date in estimated else ""
         table.add_row(str(state.date), *rows, state.last_run, change, seconds)
-    console = Console(width=110)
+    console = Console(width=120)
     console.print(table)
     if to_run and not estimated:
         console.print("no run is recorded yet that would tell how long it takes; nothing was changed")
         return
-    parallel_dates = settings.pipeline.schedule.parallel_dates
+    at_once = max(1, min(settings.pipeline.schedule.parallel_dates, len(to_run)))
     console.print(
-        f"about {sum(estimated.values()) / parallel_dates:,.0f} s for the Spark jobs of {len(to_run)} dates, "
-        f"{parallel_dates} at a time, as pipeline_runs has measured them; nothing was changed"
+        f"about {sum(estimated.values()) / at_once:,.0f} s for the Spark jobs, {at_once} at a time, by the seconds in "
+        f"pipeline_runs; nothing was changed"
     )
 
 
