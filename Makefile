@@ -11,7 +11,7 @@ STACK := $(VENV)/python -m infra.local.stack
 # Two processes, each takes the next test when it is free, in the order of tests/conftest.py.
 PYTEST := $(VENV)/pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
-.PHONY: help setup up down status logs env clean check test bench run replay query
+.PHONY: help setup up down status logs env clean check test bench run backfill replay query
 # As it was given: make would take the $p of "table$partitions" for a variable.
 export SQL_TEXT := $(value SQL)
 
@@ -60,6 +60,12 @@ bench: setup ## measure
 
 run: up ## the whole pipeline over three dates, through Airflow; then what stands in the lake
 	@$(VENV)/python -m infra.local.run_pipeline
+
+backfill: $(VENV)/python ## the DAG over past dates: FROM=2025-04-01 TO=2025-04-30; DRY_RUN=1, FORCE=1, SOURCE, EVENTS, FILE
+	@test -n "$(FROM)" -a -n "$(TO)" || { echo 'say which dates: make backfill FROM=2025-04-01 TO=2025-04-30' >&2; exit 2; }
+	@$(VENV)/python -m infra.local.backfill --from-date "$(FROM)" --to-date "$(TO)" $(if $(filter-out 0,$(DRY_RUN)),--dry-run) \
+		$(if $(filter-out 0,$(FORCE)),--force) $(if $(SOURCE),--source "$(SOURCE)") $(if $(EVENTS),--events "$(EVENTS)") \
+		$(if $(FILE),--replay-file "$(FILE)")
 
 query: $(VENV)/python ## ask Athena: SQL="SELECT ...", or NAME=segments_today; alone it lists the named queries
 	@$(VENV)/python -m infra.local.athena.query_command $(if $(value SQL),--sql "$$SQL_TEXT") $(if $(NAME),--name $(NAME))

@@ -3,7 +3,8 @@
 
 One run = one UTC date: events → Kafka → `raw_events` → `events`, `sessions`, `user_features` → `user_segments`.
 
-**Schedule** daily after midnight UTC, `catchup` off; past dates with `airflow backfill create`.
+**Schedule** daily after midnight UTC, `catchup` off; past dates with `make backfill` or `airflow backfill create`.
+Dates of a backfill may overlap up to their segments, which are made in the order of the dates.
 **Inputs** the Kafka topic; with the parameter `event_source` = `generator` or `replay` the run fills it first, with
 `external` somebody else does.
 **Outputs** the tables of the Glue database, partitioned by date; the views of `views/`; one row of `pipeline_runs`.
@@ -44,14 +45,15 @@ DEFAULT_ARGUMENTS: dict[str, Any] = {
 }
 
 
-def submit(job: str, arguments: list[str]) -> SparkSubmitOperator:
-    """A Spark job of ours as a task of the same name."""
+def submit(job: str, arguments: list[str], max_dates: int | None = None) -> SparkSubmitOperator:
+    """A Spark job of ours as a task of the same name, for at most `max_dates` at the same time."""
     return SparkSubmitOperator(
         task_id=job,
         application=str(JOBS / f"{job}.py"),
         application_args=arguments,
         name=f"{job} {DATE}",
         conn_id="spark_default",
+        max_active_tis_per_dag=max_dates,
     )
 
 
@@ -86,7 +88,7 @@ with DAG(
         else None
     ),
     catchup=False,
-    max_active_runs=1,
+    max_active_runs=SETTINGS.schedule.parallel_dates,
     default_args=DEFAULT_ARGUMENTS,
     tags=["clickstream"],
     user_defined_macros={"paths": PATHS},
@@ -96,6 +98,7 @@ with DAG(
             SETTINGS.source.replay_file, type=["null", "string"], description="a REES46 CSV or CSV.gz"
         ),
         "events": Param(SETTINGS.generator.events_per_date, type="integer", minimum=1, description="for the generator"),
+        "force": Param(False, type="boolean", description="let a job write what it would refuse"),
     },
 ) as dag:
     with TaskGroup("publish_events"):
@@ -126,6 +129,7 @@ with DAG(
     transform_clickstream = submit(
         "transform_clickstream",
         ["--start-date", DATE, "--late-dates", "{{ ti.xcom_pull('check_landing')['rebuild_dates'] | join(',') }}"],
+        max_dates=SETTINGS.schedule.parallel_dates,
     )
 
     @task
@@ -136,9 +140,19 @@ with DAG(
         return run_audit.check_transform(dt.date.fromisoformat(date), landed)
 
     transformed = check_transform(DATE, landing)
+
+    @task.sensor(mode="reschedule", poke_interval=10)
+    def wait_for_earlier_dates(ti: Any = None, logical_date: Any = None) -> bool:
+        """Segments follow from those of the date before: true when no earlier date of their window is running."""
+        from spark_jobs.tables import LONGEST_WINDOW_DAYS
+
+        running = ti.get_previous_dagrun(state="running")
+        return running is None or logical_date - running.logical_date >= dt.timedelta(days=LONGEST_WINDOW_DAYS)
+
     user_segmentation_ml = submit(
         "user_segmentation_ml",
         ["--start-date", DATE, "--dates", "{{ ti.xcom_pull('check_transform')['rebuilt_snapshots'] | join(',') }}"],
+        max_dates=1,
     )
 
     @task
@@ -164,6 +178,7 @@ with DAG(
         >> landing
         >> transform_clickstream
         >> transformed
+        >> wait_for_earlier_dates()
         >> user_segmentation_ml
         >> check_segments(DATE)
         >> views

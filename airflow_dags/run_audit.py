@@ -18,7 +18,7 @@ from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Snapshot
 
 import config
-from config.catalog import open_catalog
+from config.catalog import count_partition_rows, open_catalog
 from data_generator.truth import produced_by_date
 
 DAY = dt.timedelta(days=1)
@@ -51,9 +51,7 @@ class Audit:
 
     def partition_rows(self, name: str) -> dict[dt.date, int]:
         """Rows of each date of a table that is partitioned by one."""
-        table = self.table(name)
-        partitions = table.inspect.partitions().to_pylist() if table.current_snapshot() else []
-        return {next(iter(row["partition"].values())): row["record_count"] for row in partitions}
+        return count_partition_rows(self.table(name))
 
     def rows(self, name: str, date: dt.date) -> int:
         return self.partition_rows(name).get(date, 0)

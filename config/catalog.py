@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import TYPE_CHECKING
 
 from config.loader import Settings
 
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
+    from pyiceberg.table import Table
 
 CATALOG = "lakehouse"
 
@@ -34,3 +36,9 @@ def open_catalog(settings: Settings) -> Catalog:
     from pyiceberg.catalog import load_catalog  # a second to import, which who only asks for properties is spared
 
     return load_catalog(CATALOG, **catalog_properties(settings))
+
+
+def count_partition_rows(table: Table) -> dict[dt.date, int]:
+    """Rows of each date of a table that is partitioned by one; reads metadata only."""
+    partitions = table.inspect.partitions().to_pylist() if table.current_snapshot() else []
+    return {next(iter(row["partition"].values())): row["record_count"] for row in partitions}

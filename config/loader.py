@@ -131,11 +131,15 @@ class Topic:
 
 @dataclass(frozen=True, config=_STRICT)
 class Schedule:
-    """When the DAG runs. Backfills are possible from `start_date` to `end_date` (null: to yesterday)."""
+    """When the DAG runs. Backfills are possible from `start_date` to `end_date` (null: to yesterday).
+
+    `parallel_dates` is how many dates a backfill processes at the same time.
+    """
 
     cron: str
     start_date: dt.date
     end_date: dt.date | None
+    parallel_dates: Annotated[int, Field(ge=1)]
 
 
 @dataclass(frozen=True, config=_STRICT)

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -114,9 +115,9 @@ def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
         time.sleep(0.2)
 
 
-@pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
-    folder = tmp_path_factory.mktemp("stack")
+@contextmanager
+def start_stack(folder: Path) -> Iterator[RunningStack]:
+    """A stack on ports and in a folder of its own; LAKEHOUSE_ENV points at it as long as it runs."""
     file = write_environment(folder)
     before = os.environ.get("LAKEHOUSE_ENV")
     os.environ["LAKEHOUSE_ENV"] = str(file)
@@ -133,6 +134,12 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
             del os.environ["LAKEHOUSE_ENV"]
         else:
             os.environ["LAKEHOUSE_ENV"] = before
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
+    with start_stack(tmp_path_factory.mktemp("stack")) as running:
+        yield running
 
 
 @pytest.hookimpl(wrapper=True)

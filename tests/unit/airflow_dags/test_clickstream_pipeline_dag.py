@@ -8,13 +8,15 @@ import itertools
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 
-from config.loader import PROJECT_ROOT
+from config.loader import CONFIG_DIR, PROJECT_ROOT
 from spark_jobs import land_raw_events, transform_clickstream, user_segmentation_ml
 from tests.unit.airflow_dags import import_with_home
 
@@ -29,6 +31,7 @@ CHAIN = [
     ["check_landing"],
     ["transform_clickstream"],
     ["check_transform"],
+    ["wait_for_earlier_dates"],
     ["user_segmentation_ml"],
     ["check_segments"],
     ["create_views.quarantined_events", "create_views.segments_current"],
@@ -117,10 +120,52 @@ def test_one_run_a_day_has_the_utc_date_as_its_interval_and_nothing_is_caught_up
     assert isinstance(dag.timetable, CronDataIntervalTimetable)
     assert (dag.timetable.expression, str(dag.timetable.timezone)) == ("0 0 * * *", "UTC")
     assert dag.catchup is False
-    assert dag.max_active_runs == 1
     assert dag.start_date is not None
     assert dag.start_date.utcoffset() == dt.timedelta()
     assert dag.start_date.time() == dt.time()
+
+
+def test_as_many_dates_overlap_as_the_configuration_says_but_only_one_makes_segments(tmp_path: Path) -> None:
+    content = yaml.safe_load((CONFIG_DIR / "pipeline.yaml").read_text(encoding="utf-8"))
+    content["schedule"]["parallel_dates"] = 3
+    file = tmp_path / "pipeline.yaml"
+    file.write_text(yaml.safe_dump(content), encoding="utf-8")
+    code = (
+        "from airflow_dags.clickstream_pipeline_dag import dag; print(dag.max_active_runs, "
+        "*[dag.get_task(t).max_active_tis_per_dag for t in ('transform_clickstream', 'user_segmentation_ml')])"
+    )
+    assert printed_by(code, tmp_path, LAKEHOUSE_PIPELINE=str(file)) == "3 3 1"
+
+
+@dataclass(frozen=True)
+class EarlierRun:
+    """The task instance of a sensor: the newest earlier run that Airflow says is running."""
+
+    logical_date: dt.datetime | None
+
+    def get_previous_dagrun(self, state: str) -> EarlierRun | None:
+        assert state == "running"
+        return self if self.logical_date else None
+
+
+@pytest.mark.parametrize(
+    ("running", "may_go_on"),
+    [
+        (None, True),
+        (dt.datetime(2025, 3, 31, tzinfo=dt.UTC), False),
+        (dt.datetime(2025, 3, 3, tzinfo=dt.UTC), False),
+        (dt.datetime(2025, 3, 2, tzinfo=dt.UTC), True),
+    ],
+    ids=["none", "the date before", "29 dates before: in the window", "30 dates before"],
+)
+def test_segments_wait_for_the_earlier_dates_of_their_window_that_are_running(
+    dag: DAG, running: dt.datetime | None, may_go_on: bool
+) -> None:
+    sensor: Any = dag.get_task("wait_for_earlier_dates")
+    assert sensor.downstream_task_ids == {"user_segmentation_ml"}
+    assert sensor.mode == "reschedule"  # a waiting date holds no worker that the earlier one needs
+    logical_date = dt.datetime(2025, 4, 1, tzinfo=dt.UTC)
+    assert sensor.python_callable(ti=EarlierRun(running), logical_date=logical_date) is may_go_on
 
 
 def test_each_choice_of_the_event_source_is_a_task_that_the_branch_can_take(dag: DAG) -> None:
@@ -172,24 +217,28 @@ def test_the_dag_explains_itself(dag: DAG, dag_module: ModuleType) -> None:
         assert word in dag.doc_md
 
 
-def test_parsing_the_dag_imports_neither_spark_nor_pandas_nor_the_jobs(tmp_path: Path) -> None:
-    code = (
-        "import sys; from airflow_dags.clickstream_pipeline_dag import dag; print(dag.dag_id, sorted("
-        "{name.partition('.')[0] for name in sys.modules} & {'pyspark', 'pandas', 'pyarrow', 'spark_jobs'}))"
-    )
-    # Against its own empty home: not the Airflow of the caller.
+def printed_by(code: str, home: Path, **variables: str) -> str:
+    """The last line that a new Python process prints, in an empty Airflow home: not in the Airflow of the caller."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("AIRFLOW", "LAKEHOUSE"))}
     result = subprocess.run(
         [sys.executable, "-c", code],
         cwd=PROJECT_ROOT,
-        env=environment | {"AIRFLOW_HOME": str(tmp_path)},
+        env=environment | {"AIRFLOW_HOME": str(home)} | variables,
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
     )
     assert result.returncode == 0, result.stderr[-2000:]
-    assert result.stdout.splitlines()[-1] == "clickstream_pipeline []"
+    return result.stdout.splitlines()[-1]
+
+
+def test_parsing_the_dag_imports_neither_spark_nor_pandas_nor_the_jobs(tmp_path: Path) -> None:
+    code = (
+        "import sys; from airflow_dags.clickstream_pipeline_dag import dag; print(dag.dag_id, sorted("
+        "{name.partition('.')[0] for name in sys.modules} & {'pyspark', 'pandas', 'pyarrow', 'spark_jobs'}))"
+    )
+    assert printed_by(code, tmp_path) == "clickstream_pipeline []"
 
 
 def defines_a_dag(file: Path) -> bool:

@@ -65,10 +65,11 @@ def test_a_wrong_key_of_an_environment_is_an_error_that_names_key_and_file(
         (lambda c: c["transform"].update(session_gap_seconds=1800), "transform.session_gap_seconds: "),
         (lambda c: c["generator"].pop("seed"), "generator.seed: "),
         (lambda c: c["source"].update(kind="kafka"), "source.kind: "),
+        (lambda c: c["schedule"].update(parallel_dates=0), "schedule.parallel_dates: "),
         (lambda c: c["segmentation"].update(num_clusters="some"), "segmentation.num_clusters"),
         (lambda c: c["segmentation"]["names"][1].pop("when"), "segmentation.names.1.when: "),
     ],
-    ids=["unknown", "missing", "not a choice", "wrong type", "missing in a list"],
+    ids=["unknown", "missing", "not a choice", "out of range", "wrong type", "missing in a list"],
 )
 def test_a_wrong_key_of_the_pipeline_is_an_error_that_names_key_and_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alter: Alter, key: str

@@ -4,61 +4,17 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Iterator
-from typing import Any
 
 import pytest
+import requests
 import responses
 
 from infra.local import airflow_runs
-from infra.local.airflow_runs import AirflowApi, RunError, run_dates
+from infra.local.airflow_runs import AirflowApi, DateRange, RunError, run_dates
 from infra.local.layout import Layout
+from tests.unit.infra.airflow_double import API, DAG, ROOT, calls, dag_runs, tasks
 
-ROOT = "http://127.0.0.1:8080"
-API = f"{ROOT}/api/v2"
-DAG = f"{API}/dags/clickstream_pipeline"
 FIRST, LAST = dt.date(2025, 4, 1), dt.date(2025, 4, 2)
-
-
-@pytest.fixture
-def airflow(monkeypatch: pytest.MonkeyPatch) -> Iterator[responses.RequestsMock]:
-    """Answers in the order in which they are registered; the last one of an address is repeated."""
-    monkeypatch.setattr(airflow_runs, "POLL_SECONDS", 0.0)
-    with responses.RequestsMock(assert_all_requests_are_fired=False) as double:
-        double.post(f"{ROOT}/auth/token", json={"access_token": "first"})
-        double.get(f"{API}/dags", json={"dags": [{"dag_id": "other"}, {"dag_id": "clickstream_pipeline"}]})
-        double.patch(DAG, json={})
-        double.post(f"{API}/backfills", json={"id": 7})
-        double.get(f"{API}/backfills", json={"backfills": [{"completed_at": "2025-04-02T00:00:00Z"}]})
-        yield double
-
-
-def dag_runs(*states: str) -> dict[str, Any]:
-    """One run for each date from the first of April on."""
-    days = [f"2025-04-0{number}" for number in range(1, len(states) + 1)]
-    return {
-        "dag_runs": [
-            {"dag_run_id": f"backfill__{day}", "logical_date": f"{day}T00:00:00Z", "state": state}
-            for day, state in zip(days, states, strict=True)
-        ]
-    }
-
-
-def tasks(**states: str | None) -> dict[str, Any]:
-    """Task instances that started a minute after each other, given latest first; without a state: not started."""
-    instances = [
-        {"task_id": name, "state": state, "start_date": f"2025-04-03T00:0{number}:00Z" if state else None}
-        for number, (name, state) in enumerate(states.items())
-    ]
-    return {"task_instances": instances[::-1]}
-
-
-def calls(airflow: responses.RequestsMock, method: str, address: str) -> list[Any]:
-    return [
-        call.request
-        for call in airflow.calls
-        if call.request.method == method and str(call.request.url).partition("?")[0] == address
-    ]
 
 
 def test_an_expired_token_is_replaced_and_the_request_repeated(airflow: responses.RequestsMock, layout: Layout) -> None:
@@ -86,7 +42,7 @@ def test_a_token_that_is_refused_again_ends_in_an_error_not_in_a_loop(
 def test_a_refusal_is_told_in_airflows_own_words(airflow: responses.RequestsMock, layout: Layout) -> None:
     airflow.replace("POST", f"{API}/backfills", status=409, json={"detail": "There is another running backfill"})
     with pytest.raises(RunError, match=r"^Airflow refused POST /backfills: 409 .*There is another running backfill"):
-        AirflowApi(layout).create_backfill(FIRST, LAST, {})
+        AirflowApi(layout).create_backfill(DateRange(FIRST, LAST, {}))
 
 
 def test_a_dag_that_cannot_be_imported_is_told_with_its_stack_trace(
@@ -103,7 +59,7 @@ def test_a_dag_that_cannot_be_imported_is_told_with_its_stack_trace(
 def test_a_backfill_asks_for_every_date_in_order_and_repeats_those_that_ran(
     airflow: responses.RequestsMock, layout: Layout
 ) -> None:
-    assert AirflowApi(layout).create_backfill(FIRST, LAST, {"event_source": "replay"}) == 7
+    assert AirflowApi(layout).create_backfill(DateRange(FIRST, LAST, {"event_source": "replay"})) == 7
     assert json.loads(calls(airflow, "POST", f"{API}/backfills")[0].body) == {
         "dag_id": "clickstream_pipeline",
         "from_date": "2025-04-01T00:00:00Z",
@@ -112,6 +68,21 @@ def test_a_backfill_asks_for_every_date_in_order_and_repeats_those_that_ran(
         "max_active_runs": 1,
         "dag_run_conf": {"event_source": "replay"},
     }
+
+
+def test_what_stands_on_several_pages_is_read_to_the_end(airflow: responses.RequestsMock, layout: Layout) -> None:
+    runs = dag_runs(*["queued"] * 130)["dag_runs"]
+    for offset in (0, 100):
+        page = [responses.matchers.query_param_matcher({"offset": str(offset)}, strict_match=False)]
+        airflow.get(f"{DAG}/dagRuns", json={"dag_runs": runs[offset : offset + 100]}, match=page)
+    found = AirflowApi(layout).backfill_runs(FIRST, dt.date(2025, 8, 8))
+    assert [run.date for run in found] == [FIRST + dt.timedelta(days=n) for n in range(130)]
+
+
+def test_an_airflow_that_does_not_run_is_told_with_the_remedy(airflow: responses.RequestsMock, layout: Layout) -> None:
+    airflow.replace("POST", f"{ROOT}/auth/token", body=requests.ConnectionError("refused"))
+    with pytest.raises(RunError, match=r"^no Airflow answers at http://127.0.0.1:8080: `make up` starts it"):
+        AirflowApi(layout).wait_for_dag()
 
 
 def test_each_task_that_ends_is_printed_once_in_the_order_of_their_starts(

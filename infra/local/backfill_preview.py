@@ -1,0 +1,153 @@
+"""What a backfill would find and change, date by date: read from Airflow's runs, the tables and the truth."""
+
+from __future__ import annotations
+
+import datetime as dt
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pyiceberg.catalog import Catalog
+from pyiceberg.exceptions import NoSuchTableError
+from pyiceberg.table import Table
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from config import Settings
+from config.catalog import count_partition_rows, open_catalog
+from data_generator.dataset_replay import replay_name
+from data_generator.truth import TruthStore, date_name
+from infra.local.airflow_runs import DagRun, DateRange
+
+COUNTED = ("raw_events", "events", "user_segments")
+
+
+@dataclass(frozen=True)
+class RecordedRun:
+    """What pipeline_runs says about a date; `seconds` are those of its Spark jobs."""
+
+    landed: int
+    seconds: float
+    recorded_at: dt.datetime
+
+
+@dataclass(frozen=True)
+class DateState:
+    """What stands about one date; `rows` counts the tables of `COUNTED`, `to_publish` says what the source would do."""
+
+    date: dt.date
+    rows: Mapping[str, int]
+    recorded: RecordedRun | None
+    run_state: str | None
+    to_publish: str | None
+
+    @property
+    def last_run(self) -> str:
+        if self.run_state is None and self.recorded is None:
+            return "never"
+        when = f"{self.recorded.recorded_at:%Y-%m-%d %H:%M}" if self.recorded else "(no record)"
+        return f"{self.run_state or 'by hand'} {when}"
+
+    @property
+    def change(self) -> str:
+        """What a run would change in the tables behind raw_events."""
+        waiting = self.rows["raw_events"] - self.recorded.landed if self.recorded else 0
+        if self.recorded is None:
+            change = "everything"
+        elif waiting > 0:
+            change = f"{waiting:,} records of raw_events wait"
+        else:
+            change = "the same rows again"
+        return f"{self.to_publish}, {change}" if self.to_publish else change
+
+
+def print_preview(settings: Settings, wanted: DateRange, to_run: Sequence[dt.date], runs: Sequence[DagRun]) -> None:
+    """A line for each date of the range, then how long those of `to_run` would take."""
+    catalog = open_catalog(settings)
+    recorded = read_recorded_runs(_load(catalog, settings, "pipeline_runs"))
+    estimated = estimate_seconds(to_run, recorded)
+    table = RichTable("date", "raw_events", "events", "segments", "last run", "would change", "seconds")
+    for state in read_states(settings, catalog, wanted, recorded, runs):
+        rows = [f"{state.rows[name]:,}" for name in COUNTED]
+        change = state.change if state.date in to_run else "nothing: it is done"
+        seconds = f"{estimated[state.date]:.0f}" if state.date in estimated else ""
+        table.add_row(str(state.date), *rows, state.last_run, change, seconds)
+    console = Console(width=120)
+    console.print(table)
+    if to_run and not estimated:
+        console.print("no run is recorded yet that would tell how long it takes; nothing was changed")
+        return
+    at_once = max(1, min(settings.pipeline.schedule.parallel_dates, len(to_run)))
+    console.print(
+        f"about {sum(estimated.values()) / at_once:,.0f} s for the Spark jobs, {at_once} at a time, by the seconds in "
+        f"pipeline_runs; nothing was changed"
+    )
+
+
+def estimate_seconds(dates: Sequence[dt.date], recorded: Mapping[dt.date, RecordedRun]) -> dict[dt.date, float]:
+    """What the Spark jobs of each date took, of a date without a run the median of the others; none without any run."""
+    if not recorded:
+        return {}
+    typical = statistics.median(run.seconds for run in recorded.values())
+    return {date: recorded[date].seconds if date in recorded else typical for date in dates}
+
+
+def read_states(
+    settings: Settings,
+    catalog: Catalog,
+    wanted: DateRange,
+    recorded: Mapping[dt.date, RecordedRun],
+    runs: Sequence[DagRun],
+) -> list[DateState]:
+    """The state of every date of the range, in order."""
+    counts = {name: _count(_load(catalog, settings, name)) for name in COUNTED}
+    published = set(TruthStore(settings, settings.pipeline.topic.name).names())
+    run_states = {run.date: run.state for run in runs}
+    days = [wanted.first + dt.timedelta(days=n) for n in range((wanted.last - wanted.first).days + 1)]
+    return [
+        DateState(
+            date=day,
+            rows={name: by_date.get(day, 0) for name, by_date in counts.items()},
+            recorded=recorded.get(day),
+            run_state=run_states.get(day),
+            to_publish=describe_publication(settings, wanted.conf, day, published),
+        )
+        for day in days
+    ]
+
+
+def describe_publication(settings: Settings, conf: Mapping[str, Any], date: dt.date, published: set[str]) -> str | None:
+    """What the run would put on the topic; None when it is there already, or when somebody else fills the topic."""
+    source = conf.get("event_source", settings.pipeline.source.kind)
+    if source == "generator":
+        events = conf.get("events", settings.pipeline.generator.events_per_date)
+        return None if date_name(date) in published else f"generates {events:,} events"
+    if source == "replay":
+        file = Path(conf.get("replay_file") or str(settings.pipeline.source.replay_file))
+        is_there = bool({replay_name(file), replay_name(file, date)} & published)
+        return None if is_there else f"replays {file.name}"
+    return None
+
+
+def read_recorded_runs(table: Table | None) -> dict[dt.date, RecordedRun]:
+    """pipeline_runs by date."""
+    columns = ("event_date", "landed", "job_seconds", "recorded_at")
+    rows = table.scan(selected_fields=columns).to_arrow().to_pylist() if table else []
+    return {
+        row["event_date"]: RecordedRun(row["landed"], sum(dict(row["job_seconds"]).values()), row["recorded_at"])
+        for row in rows
+    }
+
+
+def _count(table: Table | None) -> dict[dt.date, int]:
+    return count_partition_rows(table) if table else {}
+
+
+def _load(catalog: Catalog, settings: Settings, name: str) -> Table | None:
+    """A table by its key in s3_paths.yaml; None before the first run has made it."""
+    try:
+        return catalog.load_table((settings.paths.database, getattr(settings.paths.tables, name)))
+    except NoSuchTableError:
+        return None
