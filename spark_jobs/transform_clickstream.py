@@ -336,7 +336,12 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         "--input-path", help="folder of Iceberg tables that holds raw_events, instead of the Glue catalog"
     )
     parser.add_argument("--output-path", help="folder of Iceberg tables to write, instead of the Glue catalog")
-    parser.add_argument("--force", action="store_true", help="publish also what the audit finds fault with")
+    parser.add_argument(
+        "--force",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="publish also what the audit finds fault with",
+    )
     args = parser.parse_args(argv)
     args.end_date = args.end_date or args.start_date
     if args.end_date < args.start_date:

@@ -388,7 +388,12 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--num-clusters", type=parse_clusters, help="a number, or auto; default: pipeline.yaml")
     parser.add_argument("--features-path", help="folder of Iceberg tables that holds user_features, instead of Glue")
     parser.add_argument("--output-path", help="folder of Iceberg tables and models to write, instead of Glue")
-    parser.add_argument("--force", action="store_true", help="publish also what the audit finds fault with")
+    parser.add_argument(
+        "--force",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="publish also what the audit finds fault with",
+    )
     return parser.parse_args(argv)
 
 

@@ -79,7 +79,7 @@ def rendered(dag: DAG, task_id: str, field: str) -> Any:
         "ds": "2025-04-03",
         "run_id": "backfill__1",
         "ti": XComs(),
-        "params": {"event_source": "replay", "replay_file": "/data/2019 Oct.csv.gz", "events": 500},
+        "params": {"event_source": "replay", "replay_file": "/data/2019 Oct.csv.gz", "events": 500, "force": True},
     }
     return task.render_template(getattr(task, field), context)
 
@@ -125,7 +125,7 @@ def test_one_run_a_day_has_the_utc_date_as_its_interval_and_nothing_is_caught_up
     assert dag.start_date.time() == dt.time()
 
 
-def test_as_many_dates_overlap_as_the_configuration_says_but_only_one_makes_segments(tmp_path: Path) -> None:
+def test_as_many_dates_overlap_as_the_configuration_says_but_a_job_takes_one_at_a_time(tmp_path: Path) -> None:
     content = yaml.safe_load((CONFIG_DIR / "pipeline.yaml").read_text(encoding="utf-8"))
     content["schedule"]["parallel_dates"] = 3
     file = tmp_path / "pipeline.yaml"
@@ -134,7 +134,7 @@ def test_as_many_dates_overlap_as_the_configuration_says_but_only_one_makes_segm
         "from airflow_dags.clickstream_pipeline_dag import dag; print(dag.max_active_runs, "
         "*[dag.get_task(t).max_active_tis_per_dag for t in ('transform_clickstream', 'user_segmentation_ml')])"
     )
-    assert printed_by(code, tmp_path, LAKEHOUSE_PIPELINE=str(file)) == "3 3 1"
+    assert printed_by(code, tmp_path, LAKEHOUSE_PIPELINE=str(file)) == "3 1 1"
 
 
 @dataclass(frozen=True)
@@ -208,6 +208,7 @@ def test_each_job_understands_the_arguments_that_its_task_gives_it(dag: DAG) -> 
     ]
     segment = user_segmentation_ml.parse_arguments(rendered(dag, "user_segmentation_ml", "application_args"))
     assert (segment.start_date, segment.dates) == (first, "2025-03-30,2025-03-31")
+    assert (transform.force, segment.force) == (True, True)
 
 
 def test_the_dag_explains_itself(dag: DAG, dag_module: ModuleType) -> None:
