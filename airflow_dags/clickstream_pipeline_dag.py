@@ -30,6 +30,7 @@ from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, CronDataIntervalTimetable, Param, TaskGroup, TriggerRule, task
 
 import config
+from airflow_dags.column_checks import build_column_checks
 from config.loader import PROJECT_ROOT
 
 PATHS = config.load().paths
@@ -145,7 +146,10 @@ with DAG(
 
     transformed = check_transform(DATE, landing)
 
-    @task.sensor(mode="reschedule", poke_interval=10)
+    with TaskGroup("check_columns"):
+        column_checks = build_column_checks(PATHS, SETTINGS.checks)
+
+    @task.sensor(mode="reschedule", poke_interval=10, trigger_rule=TriggerRule.NONE_FAILED)
     def wait_for_earlier_dates(ti: Any = None, logical_date: Any = None) -> bool:
         """Segments follow from those of the date before: true when no earlier date of their window is running."""
         from spark_jobs.tables import LONGEST_WINDOW_DAYS
@@ -173,11 +177,13 @@ with DAG(
         views = [create_view(name) for name in VIEWS]
 
     @task
-    def record_run(date: str, airflow_run: str, landed: Any, transformed: Any) -> None:
+    def record_run(date: str, airflow_run: str, landed: Any, transformed: Any, ti: Any = None) -> None:
         """The run's row of pipeline_runs."""
         from airflow_dags import run_audit
 
-        run_audit.record_run(dt.date.fromisoformat(date), airflow_run, landed, transformed)
+        warned = ti.xcom_pull(task_ids=[check.task_id for check in column_checks], key="warnings")
+        warnings = [name for names in warned for name in names or []]
+        run_audit.record_run(dt.date.fromisoformat(date), airflow_run, landed, transformed, warnings)
 
     (
         published
@@ -185,6 +191,7 @@ with DAG(
         >> landing
         >> transform_clickstream
         >> transformed
+        >> column_checks
         >> wait_for_earlier_dates()
         >> user_segmentation_ml
         >> check_segments(DATE)

@@ -166,7 +166,9 @@ def check_segments(date: dt.date) -> None:
         )
 
 
-def record_run(date: dt.date, run_id: str, landed: dict[str, Any], transformed: dict[str, Any]) -> None:
+def record_run(
+    date: dt.date, run_id: str, landed: dict[str, Any], transformed: dict[str, Any], warnings: list[str]
+) -> None:
     """Write the date's row of pipeline_runs, and bring the counts of the other rebuilt dates that have one up to date.
 
     Raises AirflowFailException where the counts of a date do not add up. More landed than produced is no loss: a
@@ -181,6 +183,7 @@ def record_run(date: dt.date, run_id: str, landed: dict[str, Any], transformed: 
         "start_offsets": json.dumps(landed["start_offsets"]),
         "end_offsets": json.dumps(landed["end_offsets"]),
         "forced": json.dumps(transformed["forced"]) if transformed["forced"] else None,
+        "warnings": json.dumps(warnings) if warnings else None,
         "job_seconds": {job: _job_seconds(commit) for job, commit in commits.items() if commit},
         "recorded_at": dt.datetime.now(dt.UTC),
         "event_date": date,

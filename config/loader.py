@@ -177,6 +177,14 @@ class Audit:
 
 
 @dataclass(frozen=True, config=_STRICT)
+class Checks:
+    """From when on a date looks so implausible that its run warns."""
+
+    max_quarantined_share: Rate
+    max_silent_hours: int
+
+
+@dataclass(frozen=True, config=_STRICT)
 class NameRule:
     """`when` maps a feature to `>z` or `<z`, z in standard deviations from the mean of all users."""
 
@@ -205,6 +213,7 @@ class Pipeline:
     generator: Generator
     transform: Transform
     audit: Audit
+    checks: Checks
     segmentation: Segmentation
 
 

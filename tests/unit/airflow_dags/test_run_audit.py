@@ -47,6 +47,7 @@ COLUMNS: dict[str, list[tuple[str, pa.DataType]]] = {
         ("start_offsets", pa.string()),
         ("end_offsets", pa.string()),
         ("forced", pa.string()),
+        ("warnings", pa.string()),
         ("job_seconds", pa.map_(pa.string(), pa.float64())),
         ("recorded_at", pa.timestamp("us", tz="UTC")),
         *DATE,
@@ -288,10 +289,10 @@ Recorded = Callable[..., list[dict[str, Any]]]
 def recorded(lake: Lake, run_audit: ModuleType) -> Recorded:
     """Records a run of the tenth under the name given; returns all rows of pipeline_runs but their clock."""
 
-    def record(run_id: str, forced: list[str] | None = None) -> list[dict[str, Any]]:
+    def record(run_id: str, forced: list[str] | None = None, warned: list[str] | None = None) -> list[dict[str, Any]]:
         rebuilt = [str(APRIL[0]), "2025-03-31"]
         landed = {"start_offsets": {"0": 0}, "end_offsets": {"0": 6}, "too_late": 4, "rebuild_dates": []}
-        run_audit.record_run(DAY, run_id, landed, {"rebuilt_dates": rebuilt, "forced": forced or []})
+        run_audit.record_run(DAY, run_id, landed, {"rebuilt_dates": rebuilt, "forced": forced or []}, warned or [])
         rows: list[dict[str, Any]] = lake.table("pipeline_runs").scan().to_arrow().to_pylist()
         assert all(row.pop("recorded_at") for row in rows)
         return sorted(rows, key=lambda row: str(row["event_date"]))
@@ -337,9 +338,11 @@ def test_a_run_is_one_row_of_counts_and_a_rerun_replaces_it(lake: Lake, recorded
         "start_offsets": '{"0": 0}',
         "end_offsets": '{"0": 6}',
         "forced": None,
+        "warnings": None,
         "event_date": DAY,
     }
-    assert recorded("second", ["a fall"]) == [other, row | {"run_id": "second", "forced": '["a fall"]'}]
+    noted = {"run_id": "second", "forced": '["a fall"]', "warnings": '["date_is_fresh"]'}
+    assert recorded("second", ["a fall"], ["date_is_fresh"]) == [other, row | noted]
 
 
 def test_a_run_that_does_not_balance_is_recorded_and_fails(
