@@ -159,6 +159,14 @@ class Generator:
 
 
 @dataclass(frozen=True, config=_STRICT)
+class Landing:
+    """`pool` is Airflow's, with one slot: two landings at once would do their work twice."""
+
+    records_per_commit: Annotated[int, Field(gt=0)]
+    pool: str
+
+
+@dataclass(frozen=True, config=_STRICT)
 class Transform:
     session_gap_minutes: int
     allowed_lateness_days: int
@@ -191,6 +199,7 @@ class Pipeline:
     schedule: Schedule
     source: Source
     generator: Generator
+    landing: Landing
     transform: Transform
     segmentation: Segmentation
 

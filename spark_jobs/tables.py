@@ -280,6 +280,7 @@ PIPELINE_RUNS = Table(
         ("too_late", "BIGINT", "records that this run landed for dates older than allowed_lateness_days"),
         ("start_offsets", "STRING", "JSON: partition -> first offset that the run landed"),
         ("end_offsets", "STRING", "JSON: partition -> offset after the last one that the run landed"),
+        ("gaps", "STRING", "JSON: offsets that the run was allowed to leave out, per partition; null without one"),
         ("job_seconds", "MAP<STRING, DOUBLE>", "wall seconds of each Spark job of the run"),
         ("recorded_at", "TIMESTAMP", "when the row was written"),
         ("event_date", "DATE", "UTC date that the run processed"),
