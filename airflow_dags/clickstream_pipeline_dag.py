@@ -9,11 +9,16 @@ Dates of a backfill may overlap up to their segments, which are made in the orde
 `external` somebody else does.
 **Outputs** the tables of the Glue database, partitioned by date; the views of `views/`; one row of `pipeline_runs`.
 
-**A rerun is safe.** A date that was published is not published again; landing starts where `raw_events` ends, in one
-commit with its data; every other task replaces whole partitions by the same rows.
+**Needs** the Airflow pool `landing` (`landing.pool` in `config/pipeline.yaml`) with one slot, or `land_raw_events` is
+never scheduled: `airflow pools set landing 1 "one landing at a time"`. The stack on one machine makes it itself.
+
+**A rerun is safe.** A date that was published is not published again; landing starts where `raw_events` ends, and each
+of its commits holds data and position; every other task replaces whole partitions by the same rows.
 
 **When it fails** read the log of the red task: a check names the date and the numbers that do not fit. Mend the cause
-and clear the task; the tasks before it need no repetition.
+and clear the task; the tasks before it need no repetition. Where landing says that Kafka has deleted records before
+they were landed, or that the topic was recreated, a run with the parameter `accept_gap` or `accept_new_topic` goes on
+without them; `pipeline_runs.gaps` records what is missing.
 """
 
 from __future__ import annotations
@@ -101,6 +106,8 @@ with DAG(
         ),
         "events": Param(SETTINGS.generator.events_per_date, type="integer", minimum=1, description="for the generator"),
         "force": Param(False, type="boolean", description="publish also what the audit finds fault with"),
+        "accept_gap": Param(False, type="boolean", description="land although Kafka has deleted records"),
+        "accept_new_topic": Param(False, type="boolean", description="land although the topic was recreated"),
     },
 ) as dag:
     with TaskGroup("publish_events"):
@@ -117,8 +124,16 @@ with DAG(
         ]
         published = choose_source("{{ params.event_source }}") >> sources
 
-    land_raw_events = submit("land_raw_events", ["--run-date", DATE])
+    land_raw_events = submit(
+        "land_raw_events",
+        [
+            "--run-date", DATE,
+            "--{{ '' if params.accept_gap else 'no-' }}accept-gap",
+            "--{{ '' if params.accept_new_topic else 'no-' }}accept-new-topic",
+        ],
+    )  # fmt: skip
     land_raw_events.trigger_rule = TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS
+    land_raw_events.pool = SETTINGS.landing.pool
 
     @task
     def check_landing(date: str) -> dict[str, Any]:

@@ -163,6 +163,14 @@ class Generator:
 
 
 @dataclass(frozen=True, config=_STRICT)
+class Landing:
+    """`pool` is Airflow's, with one slot: two landings at once would do their work twice."""
+
+    records_per_commit: Annotated[int, Field(gt=0)]
+    pool: str
+
+
+@dataclass(frozen=True, config=_STRICT)
 class Transform:
     session_gap_minutes: int
     allowed_lateness_days: int
@@ -211,6 +219,7 @@ class Pipeline:
     schedule: Schedule
     source: Source
     generator: Generator
+    landing: Landing
     transform: Transform
     audit: Audit
     checks: Checks

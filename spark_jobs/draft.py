@@ -17,14 +17,13 @@ from typing import Any
 from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]
 from pyspark.sql import DataFrame
 
-from spark_jobs.lakehouse import ConcurrentCommitError, Lakehouse, Partition, first_date
+from spark_jobs.lakehouse import BRANCH_AGE_MS, ConcurrentCommitError, Lakehouse, Partition, first_date
 from spark_jobs.tables import Table
 
 _WAP_ENABLED = "write.wap.enabled"
 _WAP_BRANCH = "spark.wap.branch"
 # A branch that a killed run has left behind is dropped by the first expiry of snapshots after so long.
 _BRANCH_AGE = "history.expire.max-ref-age-ms"
-_ONE_DAY_MS = 24 * 60 * 60 * 1000
 
 
 class Draft:
@@ -46,7 +45,7 @@ class Draft:
         for table in self.tables:
             loaded = self.lakehouse.load(table)
             if loaded.properties().get(_WAP_ENABLED) != "true":
-                update = loaded.updateProperties().set(_WAP_ENABLED, "true").set(_BRANCH_AGE, str(_ONE_DAY_MS))
+                update = loaded.updateProperties().set(_WAP_ENABLED, "true").set(_BRANCH_AGE, str(BRANCH_AGE_MS))
                 update.commit()
             self._bases[table] = self.lakehouse.start_history(table)
         self.lakehouse.spark.conf.set(_WAP_BRANCH, self._branch)

@@ -24,6 +24,7 @@ from spark_jobs.tables import TABLES, Table
 CATALOG = "lakehouse"
 INPUT_CATALOG = "lakehouse_input"
 EPOCH = dt.date(1970, 1, 1)
+BRANCH_AGE_MS = 24 * 60 * 60 * 1000
 _TABLE_PROPERTIES = {
     "format-version": "2",
     "write.parquet.compression-codec": "zstd",
@@ -126,7 +127,7 @@ class Lakehouse:
         return f"{catalog}.{self.settings.paths.database}.{asdict(self.settings.paths.tables)[table.name]}"
 
     def create_tables(self) -> None:
-        """Create what is missing, with every comment; leaves existing tables as they are."""
+        """Create what is missing, with every comment: tables, and columns of tables that an earlier version made."""
         database = self.settings.paths.database
         catalog = self.iceberg.spark.Spark3Util.loadIcebergCatalog(self.spark._jsparkSession, CATALOG)
         namespace = self.iceberg.catalog.TableIdentifier.parse(f"{database}.any").namespace()
@@ -134,14 +135,30 @@ class Lakehouse:
             self.spark.sql(f"CREATE NAMESPACE IF NOT EXISTS {CATALOG}.{database}")
         existing = {table.name() for table in catalog.listTables(namespace)}
         for table in TABLES:
-            if table not in self._inputs and self.identifier(table).rpartition(".")[2] not in existing:
-                columns = ", ".join(f"`{c.name}` {c.type} COMMENT '{_quote(c.comment)}'" for c in table.columns)
-                partition = f"PARTITIONED BY (`{table.partition}`)" if table.partition else ""
-                properties = ", ".join(f"'{key}'='{value}'" for key, value in _TABLE_PROPERTIES.items())
+            if table in self._inputs:
+                continue
+            if self.identifier(table).rpartition(".")[2] in existing:
+                self._add_missing_columns(table)
+                continue
+            columns = ", ".join(f"`{c.name}` {c.type} COMMENT '{_quote(c.comment)}'" for c in table.columns)
+            partition = f"PARTITIONED BY (`{table.partition}`)" if table.partition else ""
+            properties = ", ".join(f"'{key}'='{value}'" for key, value in _TABLE_PROPERTIES.items())
+            self.spark.sql(
+                f"CREATE TABLE IF NOT EXISTS {self.identifier(table)} ({columns}) USING iceberg {partition} "
+                f"COMMENT '{_quote(table.comment)}' TBLPROPERTIES ({properties})"
+            )
+
+    def _add_missing_columns(self, table: Table) -> None:
+        """Columns that the definition has and the table has not, in the definition's order; old rows are null there."""
+        known = {field.name() for field in self.load(table).schema().columns()}
+        before = "FIRST"
+        for column in table.columns:
+            if column.name not in known:
                 self.spark.sql(
-                    f"CREATE TABLE IF NOT EXISTS {self.identifier(table)} ({columns}) USING iceberg {partition} "
-                    f"COMMENT '{_quote(table.comment)}' TBLPROPERTIES ({properties})"
+                    f"ALTER TABLE {self.identifier(table)} ADD COLUMNS "
+                    f"(`{column.name}` {column.type} COMMENT '{_quote(column.comment)}' {before})"
                 )
+            before = f"AFTER `{column.name}`"
 
     def read(self, table: Table) -> DataFrame:
         """Every row; the caller bounds the partition column on both sides."""
@@ -195,15 +212,19 @@ class Lakehouse:
             self.load(table).newAppend().commit()
         return int(self.load(table).currentSnapshot().snapshotId())
 
-    def append_if_unchanged(self, table: Table, frame: DataFrame, base: int, summary: dict[str, str]) -> int:
+    def append_if_unchanged(
+        self, table: Table, frame: DataFrame, base: int, summary: dict[str, str]
+    ) -> tuple[int, int]:
         """Append `frame` on top of snapshot `base`, or fail where somebody else has committed since.
 
-        The rows go to a branch of `base`; fast-forwarding main to it is the compare-and-swap. Returns the number of
-        rows. Raises `ConcurrentCommitError` and leaves the table as it was when main has moved.
+        The rows go to a branch of `base`; fast-forwarding main to it is the compare-and-swap. Returns the new
+        snapshot's id and its rows. Raises `ConcurrentCommitError` and leaves the table as it was when main has moved.
         """
         branch = f"append_{uuid.uuid4().hex}"
         name = self.identifier(table)
-        self.load(table).manageSnapshots().createBranch(branch, base).commit()
+        made = self.load(table).manageSnapshots().createBranch(branch, base)
+        # What a killed job leaves behind goes with the snapshots that expire.
+        made.setMaxRefAgeMs(branch, BRANCH_AGE_MS).commit()
         try:
             writer = frame.select(*table.column_names).writeTo(f"{name}.branch_{branch}")
             for key, value in summary.items():
@@ -214,7 +235,8 @@ class Lakehouse:
                 written.manageSnapshots().fastForwardBranch("main", branch).commit()
             except IllegalArgumentException as error:  # main is no longer an ancestor of the branch
                 raise ConcurrentCommitError(f"{name} has changed since snapshot {base}") from error
-            return int(written.snapshot(branch).summary().getOrDefault("added-records", "0"))
+            snapshot = written.snapshot(branch)
+            return int(snapshot.snapshotId()), int(snapshot.summary().getOrDefault("added-records", "0"))
         finally:
             self.load(table).manageSnapshots().removeBranch(branch).commit()
 

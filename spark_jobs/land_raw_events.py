@@ -2,8 +2,10 @@
 
 Input: every record of the topic from the offsets at which raw_events ends to the topic's end as of the start.
 Output: raw_events, one row per record, partitioned by `event_date`; a record that fails a check is a row with an
-`error_type`. The commit that adds the rows carries the offsets at which they end, so data and position cannot
-disagree: a crash at any point repeats nothing and loses nothing.
+`error_type`. The range is planned up front and landed in commits of `landing.records_per_commit`. Each commit carries
+the offsets at which its rows end, so data and position cannot disagree: a crash at any point repeats nothing and loses
+nothing. What cannot be landed (the broker deleted it, the topic is another one) ends the run with an error; where the
+caller accepts it, it stands in the commit as a gap.
 """
 
 from __future__ import annotations
@@ -11,9 +13,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import AdminClient
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -34,6 +39,7 @@ from spark_jobs.tables import RAW_EVENTS
 
 Offsets = dict[int, int]
 OFFSETS_KEY = "kafka-end-offsets"
+TOPIC_IDS_KEY = "kafka-topic-ids"
 BROKER_TIMEOUT_SECONDS = 15
 MAX_ATTEMPTS = 5
 
@@ -43,63 +49,168 @@ class LandingError(Exception):
 
 
 @dataclass(frozen=True)
-class OffsetRange:
-    """Records to land: per partition, from `start` (included) to `end` (excluded)."""
+class TopicState:
+    """A topic as the broker has it: first available and end offset of each partition.
+
+    `id` is Kafka's own: a topic that was deleted and made again under the same name has another.
+    """
+
+    id: str
+    earliest: Offsets
+    latest: Offsets
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where raw_events ends in a topic; `topic_id` is None where no commit has recorded it."""
+
+    topic_id: str | None
+    offsets: Offsets
+
+
+@dataclass(frozen=True)
+class History:
+    """The position of raw_events in every topic that was ever landed, as the snapshot's summary has it."""
+
+    ends: dict[str, dict[str, int]]
+    topic_ids: dict[str, str]
+
+    def position(self, topic: str) -> Position:
+        ends = {int(partition): offset for partition, offset in self.ends.get(topic, {}).items()}
+        return Position(self.topic_ids.get(topic), ends)
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """What the caller lets a landing leave out: `gap`, offsets that the broker has deleted; `new_topic`, what a topic
+    that has taken the place of the one landed before held beyond the landed offsets."""
+
+    gap: bool = False
+    new_topic: bool = False
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Offsets of a partition that are never landed: from `start` to `end` (excluded; None: nobody knows how many)."""
+
+    partition: int
+    start: int
+    end: int | None
+    reason: str
+
+    def describe(self) -> dict[str, Any]:
+        """As it stands in a snapshot's summary and in pipeline_runs."""
+        return {"partition": self.partition, "from": self.start, "to": self.end, "reason": self.reason}
+
+
+@dataclass(frozen=True)
+class LandingPlan:
+    """Records to land: per partition, from `start` (included) to `end` (excluded); `gaps` lie before `start`."""
 
     start: Offsets
     end: Offsets
+    gaps: tuple[Gap, ...] = ()
 
     @property
     def records(self) -> int:
         return sum(self.end.values()) - sum(self.start.values())
 
+    def split(self, records_per_commit: int) -> Iterator[LandingPlan]:
+        """The plan of each commit, in order: an equal share of every partition, so that their dates stay together.
 
-def read_topic_bounds(bootstrap_servers: str, topic: str) -> tuple[Offsets, Offsets]:
-    """First available offset and end offset of each partition. Raises LandingError when broker or topic is missing."""
-    consumer = Consumer({"bootstrap.servers": bootstrap_servers, "group.id": "land_raw_events", "log_level": 0})
+        A share is rounded in each partition by itself: a commit may hold one record more for each. The first one
+        carries the gaps; a plan without records and gaps has no commit.
+        """
+        commits = max(-(-self.records // records_per_commit), 1 if self.gaps else 0)
+
+        def bounds(number: int) -> Offsets:
+            return {p: start + (self.end[p] - start) * number // commits for p, start in self.start.items()}
+
+        for number in range(commits):
+            yield LandingPlan(bounds(number), bounds(number + 1), () if number else self.gaps)
+
+
+def read_topic(bootstrap_servers: str, topic: str) -> TopicState:
+    """Raises LandingError when broker or topic is missing."""
+    connection: dict[str, str | int | float | bool] = {"bootstrap.servers": bootstrap_servers, "log_level": 0}
+    consumer = Consumer({**connection, "group.id": "land_raw_events"})
     try:
-        metadata = consumer.list_topics(topic, timeout=BROKER_TIMEOUT_SECONDS).topics[topic]
-        if metadata.error is not None:
-            raise LandingError(f"topic {topic!r} at {bootstrap_servers}: {metadata.error.str()}; create it first")
+        asked = AdminClient(connection).describe_topics(
+            TopicCollection([topic]), request_timeout=BROKER_TIMEOUT_SECONDS
+        )
+        described = asked[topic].result()
         bounds = {
-            partition: consumer.get_watermark_offsets(TopicPartition(topic, partition), BROKER_TIMEOUT_SECONDS)
-            for partition in metadata.partitions
+            at.id: consumer.get_watermark_offsets(TopicPartition(topic, at.id), BROKER_TIMEOUT_SECONDS)
+            for at in described.partitions
         }
     except KafkaException as error:
+        reason = error.args[0]
+        if reason.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            raise LandingError(f"topic {topic!r} at {bootstrap_servers}: {reason.str()}; create it first") from error
         raise LandingError(f"no Kafka broker answers at {bootstrap_servers}: {error}; is the stack up?") from error
     finally:
         consumer.close()
-    return {p: low for p, (low, _) in bounds.items()}, {p: high for p, (_, high) in bounds.items()}
+    return TopicState(
+        id=str(described.topic_id),
+        earliest={partition: low for partition, (low, _) in bounds.items()},
+        latest={partition: high for partition, (_, high) in bounds.items()},
+    )
 
 
-def plan_range(topic: str, committed: Offsets, earliest: Offsets, latest: Offsets) -> OffsetRange:
-    """What to land: from the committed offsets, or a new partition's first one, to the topic's end.
+def read_history(lakehouse: Lakehouse) -> History:
+    """Where the newest commit of raw_events ends."""
+    ends, ids = (json.loads(lakehouse.newest_summary(RAW_EVENTS, key) or "{}") for key in (OFFSETS_KEY, TOPIC_IDS_KEY))
+    return History(ends, ids)
 
-    Raises LandingError where records that were never landed are gone, or the topic is not the one landed before.
+
+def plan_landing(topic: str, landed: Position, kafka: TopicState, accepted: Accepted) -> LandingPlan:
+    """What to land: from the landed offsets, or a new partition's first one, to the topic's end.
+
+    Raises LandingError where records that were never landed are gone, or the topic is not the one landed before, and
+    that is not `accepted`.
     """
-    start = {partition: committed.get(partition, earliest[partition]) for partition in sorted(latest)}
-    if missing := sorted(set(committed) - set(latest)):
-        raise LandingError(f"topic {topic!r} has lost the partitions {missing} that raw_events has landed from")
-    for partition, offset in start.items():
-        if offset > latest[partition]:
+    gaps: list[Gap] = []
+    if change := _find_change(landed, kafka):
+        if not accepted.new_topic:
             raise LandingError(
-                f"topic {topic!r}, partition {partition}: raw_events ends at offset {offset}, the topic at "
-                f"{latest[partition]}: the topic was recreated; land it under another name"
+                f"topic {topic!r} is not the one that raw_events was landed from: {change}. If that is meant, "
+                "--accept-new-topic (the DAG's accept_new_topic) lands it from its first offset on"
             )
-        if offset < earliest[partition]:
-            raise LandingError(
-                f"topic {topic!r}, partition {partition}: the broker has deleted the offsets {offset} to "
-                f"{earliest[partition] - 1} before they were landed; raise the topic's retention"
-            )
-    return OffsetRange(start, dict(sorted(latest.items())))
+        gaps = [Gap(partition, offset, None, "new topic") for partition, offset in sorted(landed.offsets.items())]
+        landed = Position(None, {})
+    expected = {partition: landed.offsets.get(partition, 0) for partition in sorted(kafka.latest)}
+    deleted = [
+        Gap(partition, offset, kafka.earliest[partition], "deleted")
+        for partition, offset in expected.items()
+        if offset < kafka.earliest[partition]
+    ]
+    if deleted and not accepted.gap:
+        lost = ", ".join(f"partition {gap.partition}: {gap.start} to {gap.end}" for gap in deleted)
+        raise LandingError(
+            f"topic {topic!r}: the broker has deleted offsets before they were landed ({lost}, the last one excluded); "
+            "raise the topic's retention. --accept-gap (the DAG's accept_gap) goes on behind them and records the gap"
+        )
+    start = {partition: max(offset, kafka.earliest[partition]) for partition, offset in expected.items()}
+    return LandingPlan(start, {partition: kafka.latest[partition] for partition in start}, (*gaps, *deleted))
 
 
-def read_records(spark: SparkSession, bootstrap_servers: str, topic: str, offsets: OffsetRange) -> DataFrame:
-    """Kafka's own columns for exactly the records of `offsets`."""
+def _find_change(landed: Position, kafka: TopicState) -> str | None:
+    """Why the topic cannot be the one landed before; None where it is."""
+    if landed.topic_id not in (None, kafka.id):
+        return f"it was recreated (its id was {landed.topic_id} and is {kafka.id})"
+    if missing := sorted(set(landed.offsets) - set(kafka.latest)):
+        return f"it has lost the partitions {missing}"
+    shrunk = [p for p, offset in sorted(landed.offsets.items()) if offset > kafka.latest[p]]
+    ends = ", ".join(f"{landed.offsets[p]} in partition {p}, which now ends at {kafka.latest[p]}" for p in shrunk)
+    return f"raw_events ends at offset {ends}" if shrunk else None
+
+
+def read_records(spark: SparkSession, bootstrap_servers: str, topic: str, plan: LandingPlan) -> DataFrame:
+    """Kafka's own columns for exactly the records of `plan`."""
     reader = spark.read.format("kafka").option("kafka.bootstrap.servers", bootstrap_servers)
     reader = reader.option("subscribe", topic).option("failOnDataLoss", "true")
-    reader = reader.option("startingOffsets", json.dumps({topic: {str(p): o for p, o in offsets.start.items()}}))
-    return reader.option("endingOffsets", json.dumps({topic: {str(p): o for p, o in offsets.end.items()}})).load()
+    reader = reader.option("startingOffsets", json.dumps({topic: {str(p): o for p, o in plan.start.items()}}))
+    return reader.option("endingOffsets", json.dumps({topic: {str(p): o for p, o in plan.end.items()}})).load()
 
 
 def classify_records(records: DataFrame) -> DataFrame:
@@ -128,21 +239,65 @@ def classify_records(records: DataFrame) -> DataFrame:
     )
 
 
-def land(lakehouse: Lakehouse, bootstrap_servers: str, topic: str, run_date: str | None) -> dict[str, object]:
-    """Land what waits in the topic; returns the report. Raises LandingError, ConcurrentCommitError."""
+@dataclass
+class Landed:
+    """What a run has committed so far."""
+
+    records: int = 0
+    commits: int = 0
+    gaps: list[Gap] = field(default_factory=list)
+
+
+def land(
+    lakehouse: Lakehouse, bootstrap_servers: str, topic: str, run_date: str | None, accepted: Accepted
+) -> dict[str, object]:
+    """Land what waits in the topic; returns the report, a sum over the run's commits.
+
+    Where another writer commits first, the rest is planned again from the position that it left. Raises LandingError.
+    """
+    done, attempt = Landed(), 1
+    while True:
+        try:
+            for plan, records in commit_landing(lakehouse, bootstrap_servers, topic, run_date, accepted):
+                done.records += records
+                done.commits += 1
+                done.gaps += plan.gaps
+                attempt = 1
+            break
+        except ConcurrentCommitError as error:
+            print(f"{error}; attempt {attempt} of {MAX_ATTEMPTS}", file=sys.stderr)
+            if attempt == MAX_ATTEMPTS:
+                raise LandingError(
+                    f"other writers kept winning; {done.records} records were landed, run it again for the rest"
+                ) from error
+            attempt += 1
+    gaps = [gap.describe() for gap in done.gaps]
+    return {"topic": topic, "landed": done.records, "commits": done.commits, "gaps": gaps}
+
+
+def commit_landing(
+    lakehouse: Lakehouse, bootstrap_servers: str, topic: str, run_date: str | None, accepted: Accepted
+) -> Iterator[tuple[LandingPlan, int]]:
+    """Plan one range and commit it part by part; hands out each part with its rows once it is committed.
+
+    Every part stands on the snapshot of the one before. Raises LandingError, ConcurrentCommitError.
+    """
     base = lakehouse.start_history(RAW_EVENTS)
-    ends = json.loads(lakehouse.newest_summary(RAW_EVENTS, OFFSETS_KEY) or "{}")
-    committed = {int(partition): offset for partition, offset in ends.get(topic, {}).items()}
-    offsets = plan_range(topic, committed, *read_topic_bounds(bootstrap_servers, topic))
-    report: dict[str, object] = {"topic": topic, "planned": offsets.records, "landed": 0}
-    if offsets.records:
-        records = read_records(lakehouse.spark, bootstrap_servers, topic, offsets)
+    kafka = read_topic(bootstrap_servers, topic)
+    history = read_history(lakehouse)
+    whole = plan_landing(topic, history.position(topic), kafka, accepted)
+    for plan in whole.split(lakehouse.settings.pipeline.landing.records_per_commit):
+        records = read_records(lakehouse.spark, bootstrap_servers, topic, plan)
         rows = classify_records(records).withColumn("ingested_at", F.current_timestamp())
         summary = lakehouse.job_summary(
-            run_date=run_date, kafka_start_offsets={topic: offsets.start}, kafka_end_offsets=ends | {topic: offsets.end}
+            run_date=run_date,
+            kafka_start_offsets={topic: plan.start},
+            kafka_end_offsets=history.ends | {topic: plan.end},
+            kafka_topic_ids=history.topic_ids | {topic: kafka.id},
+            kafka_gaps=[gap.describe() for gap in plan.gaps],
         )
-        report["landed"] = lakehouse.append_if_unchanged(RAW_EVENTS, rows, base, summary)
-    return report
+        base, added = lakehouse.append_if_unchanged(RAW_EVENTS, rows, base, summary)
+        yield plan, added
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -152,6 +307,19 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--topic", default=settings.pipeline.topic.name)
     parser.add_argument("--output-path", help="folder of Iceberg tables to use instead of the Glue catalog")
     parser.add_argument("--run-date", help="date of the pipeline run (YYYY-MM-DD), noted in the snapshot")
+    yes_or_no = argparse.BooleanOptionalAction
+    parser.add_argument(
+        "--accept-gap",
+        action=yes_or_no,
+        default=False,
+        help="skip offsets that the broker has deleted, and record the gap",
+    )
+    parser.add_argument(
+        "--accept-new-topic",
+        action=yes_or_no,
+        default=False,
+        help="start over with a topic that was recreated, and record what may have been lost",
+    )
     return parser.parse_args(argv)
 
 
@@ -159,17 +327,13 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_arguments(argv)
     with Lakehouse("land_raw_events", config.load(), output_path=args.output_path) as lakehouse:
         lakehouse.create_tables()
-        for attempt in range(1, MAX_ATTEMPTS + 1):
-            try:
-                print(json.dumps(land(lakehouse, args.bootstrap_servers, args.topic, args.run_date)))
-                return 0
-            except ConcurrentCommitError as error:
-                print(f"{error}; attempt {attempt} of {MAX_ATTEMPTS}", file=sys.stderr)
-            except LandingError as error:
-                print(f"land_raw_events: {error}", file=sys.stderr)
-                return 1
-    print("land_raw_events: other writers kept winning; nothing was landed, run it again", file=sys.stderr)
-    return 1
+        accepted = Accepted(gap=args.accept_gap, new_topic=args.accept_new_topic)
+        try:
+            print(json.dumps(land(lakehouse, args.bootstrap_servers, args.topic, args.run_date, accepted)))
+        except LandingError as error:
+            print(f"land_raw_events: {error}", file=sys.stderr)
+            return 1
+    return 0
 
 
 if __name__ == "__main__":

@@ -303,6 +303,7 @@ PIPELINE_RUNS = Table(
         ("end_offsets", "STRING", "JSON: partition -> offset after the last one that the run landed"),
         ("forced", "STRING", "JSON: what the audit before publishing found and force overrode, null when nothing"),
         ("warnings", "STRING", "JSON: names of the checks that found the date implausible, null when none did"),
+        ("gaps", "STRING", "JSON: offsets that the run was allowed to leave out, per partition; null without one"),
         ("job_seconds", "MAP<STRING, DOUBLE>", "wall seconds of each Spark job of the run"),
         ("recorded_at", "TIMESTAMP", "when the row was written"),
         ("event_date", "DATE", "UTC date that the run processed"),

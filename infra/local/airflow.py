@@ -10,6 +10,7 @@ from typing import Any
 
 import requests
 
+from infra.local.airflow_runs import AirflowApi
 from infra.local.credentials import write_private
 from infra.local.environment import airflow_version, service_environment
 from infra.local.layout import VENV, Layout
@@ -29,6 +30,7 @@ def airflow_services(layout: Layout) -> tuple[Service, ...]:
             depends_on=("postgres",),
             prepare=lambda: prepare_airflow(layout),
             is_ready=lambda _: _health(layout) is not None,
+            after_ready=lambda: create_landing_pool(layout),
         ),
         _with_heartbeat(layout, "airflow-scheduler", "scheduler", ("scheduler", "--skip-serve-logs")),
         _with_heartbeat(layout, "airflow-dag-processor", "dag_processor", ("dag-processor",)),
@@ -45,6 +47,14 @@ def prepare_airflow(layout: Layout) -> None:
         return
     run_logged((AIRFLOW, "db", "migrate"), layout.logs / "airflow-migrate.log", service_environment(layout, os.environ))
     migrated.write_text(airflow_version(), encoding="utf-8")
+
+
+def create_landing_pool(layout: Layout) -> None:
+    """The pool in which landings wait for each other; one that exists stays as it is."""
+    api, name = AirflowApi(layout), layout.settings.pipeline.landing.pool
+    if name not in {pool["name"] for pool in api.request("GET", "/pools")["pools"]}:
+        described = {"name": name, "slots": 1, "include_deferred": False, "description": "one landing at a time"}
+        api.request("POST", "/pools", json=described)
 
 
 def _with_heartbeat(layout: Layout, name: str, component: str, arguments: tuple[str, ...]) -> Service:

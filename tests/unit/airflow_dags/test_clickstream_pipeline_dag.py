@@ -80,6 +80,7 @@ class XComs:
 def rendered(dag: DAG, task_id: str, field: str) -> Any:
     """A field of a task as the run of the first of April 2025 sees it; its other dates are all different."""
     task = dag.get_task(task_id)
+    accepted = {"accept_gap": True, "accept_new_topic": False}
     context: Any = {
         "data_interval_start": dt.datetime(2025, 4, 1, tzinfo=dt.UTC),
         "data_interval_end": dt.datetime(2025, 4, 2, tzinfo=dt.UTC),
@@ -87,7 +88,8 @@ def rendered(dag: DAG, task_id: str, field: str) -> Any:
         "ds": "2025-04-03",
         "run_id": "backfill__1",
         "ti": XComs(),
-        "params": {"event_source": "replay", "replay_file": "/data/2019 Oct.csv.gz", "events": 500, "force": True},
+        "params": {"event_source": "replay", "replay_file": "/data/2019 Oct.csv.gz", "events": 500, "force": True}
+        | accepted,
     }
     return task.render_template(getattr(task, field), context)
 
@@ -193,6 +195,13 @@ def test_landing_runs_although_two_of_the_three_sources_are_skipped(dag: DAG) ->
     assert set(others) == {"all_success"}
 
 
+def test_landings_wait_for_each_other_and_leave_nothing_out_unless_asked(dag: DAG) -> None:
+    assert {task.task_id for task in dag.tasks if task.pool == "landing"} == {"land_raw_events"}
+    assert dag.doc_md is not None
+    assert "airflow pools set landing 1" in dag.doc_md
+    assert [dag.params.get_param(name).value for name in ("accept_gap", "accept_new_topic")] == [False, False]
+
+
 def test_every_task_gets_the_start_of_its_data_interval(dag: DAG) -> None:
     assert rendered(dag, "publish_events.generator", "bash_command").endswith(
         f"&& exec {sys.executable} -m data_generator.event_producer --date 2025-04-01 --events 500"
@@ -211,6 +220,7 @@ def test_each_job_understands_the_arguments_that_its_task_gives_it(dag: DAG) -> 
     first = dt.date(2025, 4, 1)
     land = land_raw_events.parse_arguments(rendered(dag, "land_raw_events", "application_args"))
     assert land.run_date in (first, str(first))
+    assert (land.accept_gap, land.accept_new_topic) == (True, False)
     transform = transform_clickstream.parse_arguments(rendered(dag, "transform_clickstream", "application_args"))
     assert (transform.start_date, transform.late_dates) in [
         (first, "2025-03-30,2025-04-02"),

@@ -48,6 +48,7 @@ COLUMNS: dict[str, list[tuple[str, pa.DataType]]] = {
         ("end_offsets", pa.string()),
         ("forced", pa.string()),
         ("warnings", pa.string()),
+        ("gaps", pa.string()),
         ("job_seconds", pa.map_(pa.string(), pa.float64())),
         ("recorded_at", pa.timestamp("us", tz="UTC")),
         *DATE,
@@ -75,8 +76,10 @@ class Lake:
         properties = {key.replace("_", "-"): value for key, value in summary.items()}
         table.append(pa.Table.from_pylist(rows, pa.schema(COLUMNS[name])), snapshot_properties=properties)
 
-    def land(self, run: dt.date, start: int, end: int, rows: list[dict[str, Any]]) -> None:
-        """A landing run that says it took the offsets from `start` to `end` of partition 0."""
+    def land(
+        self, run: dt.date, start: int, end: int, rows: list[dict[str, Any]], gaps: list[dict[str, Any]] | None = None
+    ) -> None:
+        """A landing's commit that says it took the offsets from `start` to `end` of partition 0."""
         now = dt.datetime.now(dt.UTC)
         self.append(
             "raw_events",
@@ -85,6 +88,7 @@ class Lake:
             kafka_start_offsets=json.dumps({"clickstream": {"0": start}}),
             kafka_end_offsets=json.dumps({"clickstream": {"0": end}}),
             job_started_ms=started_seconds_ago(90),
+            **({"kafka_gaps": json.dumps(gaps)} if gaps is not None else {}),
         )
 
 
@@ -158,6 +162,7 @@ def test_landing_rebuilds_allowed_late_dates_and_processed_later_ones_and_counts
     assert run_audit.check_landing(DAY) == {
         "start_offsets": {"0": 40},
         "end_offsets": {"0": 48},
+        "gaps": [],
         "rebuild_dates": ["2025-04-07", "2025-04-09", "2025-04-11"],
         "too_late": 3,
     }
@@ -173,7 +178,7 @@ def test_landing_in_several_commits_reports_one_range(lake: Lake, run_audit: Mod
 @pytest.mark.usefixtures("lake")
 def test_a_date_without_landing_has_nothing_to_rebuild(run_audit: ModuleType) -> None:
     assert run_audit.check_landing(DAY) == {
-        "start_offsets": {}, "end_offsets": {}, "rebuild_dates": [], "too_late": 0,
+        "start_offsets": {}, "end_offsets": {}, "gaps": [], "rebuild_dates": [], "too_late": 0,
     }  # fmt: skip
 
 
@@ -194,6 +199,36 @@ def test_fewer_rows_than_were_produced_fail_with_the_number_lost(
     lake.produced = {"2025-04-10": 5}
     with pytest.raises(failure, match=r"2025-04-10: 5 records were produced, only 3 landed: 2 lost"):
         run_audit.check_landing(DAY)
+
+
+def test_what_a_landing_was_allowed_to_leave_out_is_no_loss_but_is_told(
+    lake: Lake, run_audit: ModuleType, failure: type[Exception]
+) -> None:
+    gap = {"partition": 0, "from": 1, "to": 3, "reason": "deleted"}
+    lake.land(DAY, 0, 1, valid(DAY, "a"), gaps=[])
+    lake.land(APRIL[10], 3, 5, valid(DAY, "b", "c"), gaps=[gap])
+    lake.produced = {"2025-04-10": 5}
+    assert run_audit.check_landing(DAY)["gaps"] == []
+    assert run_audit.check_landing(APRIL[10])["gaps"] == [gap]
+    lake.produced = {"2025-04-10": 6}
+    with pytest.raises(failure, match="3 lost"):
+        run_audit.check_landing(DAY)
+    unknown = {"partition": 0, "from": 5, "to": None, "reason": "new topic"}
+    lake.land(DAY, 0, 1, valid(DAY, "d"), gaps=[unknown])
+    lake.produced = {"2025-04-10": 1000}
+    assert run_audit.check_landing(DAY)["gaps"] == [unknown]
+
+
+def test_a_landing_that_lost_against_another_counts_nowhere(lake: Lake, run_audit: ModuleType) -> None:
+    lake.land(DAY, 0, 1, valid(DAY, "a"))
+    raw = lake.table("raw_events")
+    base = raw.current_snapshot()
+    assert base is not None
+    lake.land(DAY, 1, 99, valid(DAY, "loser")[:1])
+    raw.refresh()
+    raw.manage_snapshots().rollback_to_snapshot(base.snapshot_id).commit()
+    lake.land(DAY, 1, 2, valid(DAY, "winner"))
+    assert run_audit.check_landing(DAY)["end_offsets"] == {"0": 2}
 
 
 def test_events_that_lack_one_fail_for_the_date_and_for_every_rebuilt_date(
@@ -291,7 +326,9 @@ def recorded(lake: Lake, run_audit: ModuleType) -> Recorded:
 
     def record(run_id: str, forced: list[str] | None = None, warned: list[str] | None = None) -> list[dict[str, Any]]:
         rebuilt = [str(APRIL[0]), "2025-03-31"]
-        landed = {"start_offsets": {"0": 0}, "end_offsets": {"0": 6}, "too_late": 4, "rebuild_dates": []}
+        gaps = [{"partition": 0, "from": 2, "to": 4, "reason": "deleted"}] if "gap" in run_id else []
+        landed: dict[str, Any] = {"start_offsets": {"0": 0}, "end_offsets": {"0": 6}, "gaps": gaps}
+        landed |= {"too_late": 4, "rebuild_dates": []}
         run_audit.record_run(DAY, run_id, landed, {"rebuilt_dates": rebuilt, "forced": forced or []}, warned or [])
         rows: list[dict[str, Any]] = lake.table("pipeline_runs").scan().to_arrow().to_pylist()
         assert all(row.pop("recorded_at") for row in rows)
@@ -339,10 +376,13 @@ def test_a_run_is_one_row_of_counts_and_a_rerun_replaces_it(lake: Lake, recorded
         "end_offsets": '{"0": 6}',
         "forced": None,
         "warnings": None,
+        "gaps": None,
         "event_date": DAY,
     }
     noted = {"run_id": "second", "forced": '["a fall"]', "warnings": '["date_is_fresh"]'}
     assert recorded("second", ["a fall"], ["date_is_fresh"]) == [other, row | noted]
+    gaps = '[{"partition": 0, "from": 2, "to": 4, "reason": "deleted"}]'
+    assert recorded("with a gap") == [other, row | {"run_id": "with a gap", "gaps": gaps}]
 
 
 def test_a_run_that_does_not_balance_is_recorded_and_fails(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -11,7 +12,7 @@ from pyspark.sql import DataFrame
 
 import config
 from spark_jobs.lakehouse import Lakehouse
-from spark_jobs.tables import EVENTS, RAW_EVENTS, SEGMENT_TRANSITIONS, TABLES, Table
+from spark_jobs.tables import EVENTS, RAW_EVENTS, SEGMENT_TRANSITIONS, TABLES, Column, Table
 
 FIRST, SECOND, THIRD = date(2025, 4, 1), date(2025, 4, 2), date(2025, 4, 3)
 
@@ -98,6 +99,22 @@ def test_tables_are_created_once_and_keep_their_rows(lake: Lakehouse, folder: Pa
     lake.create_tables()
     assert sorted(folder.rglob("*.metadata.json")) == before
     assert (1, FIRST) in stored(lake)
+
+
+def test_a_table_of_an_earlier_version_gets_its_missing_columns_in_order_and_keeps_its_rows(
+    lake: Lakehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake.replace_dates(SEGMENT_TRANSITIONS, transitions(lake, (1, FIRST)), [FIRST])
+    first, *rest, last = SEGMENT_TRANSITIONS.columns
+    added = [Column("model_id", "STRING", "it's new"), Column("note", "MAP<STRING, INT>", "new too")]
+    grown = dataclasses.replace(SEGMENT_TRANSITIONS, columns=(added[0], first, *rest, added[1], last))
+    monkeypatch.setattr("spark_jobs.lakehouse.TABLES", (grown,))
+    lake.create_tables()
+    assert lake.spark.read.table(lake.identifier(grown)).columns == grown.column_names
+    assert [describe(lake, grown)[column.name] for column in added] == ["it's new", "new too"]
+    (row,) = lake.read(grown).collect()
+    assert (row.model_id, row.note, row.users, row.snapshot_date) == (None, None, 1, FIRST)
+    lake.spark.sql(f"ALTER TABLE {lake.identifier(grown)} DROP COLUMNS model_id, note")
 
 
 def test_replacing_dates_touches_exactly_those_dates_in_one_commit(lake: Lakehouse, folder: Path) -> None:

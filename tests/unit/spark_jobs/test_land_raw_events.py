@@ -14,7 +14,16 @@ from pyspark.sql import functions as F
 
 from spark_jobs.event_schema import TEXTS, TYPED, first_error, parse_texts, parse_time, parse_types
 from spark_jobs.lakehouse import ConcurrentCommitError, Lakehouse
-from spark_jobs.land_raw_events import LandingError, OffsetRange, classify_records, plan_range
+from spark_jobs.land_raw_events import (
+    Accepted,
+    Gap,
+    LandingError,
+    LandingPlan,
+    Position,
+    TopicState,
+    classify_records,
+    plan_landing,
+)
 from spark_jobs.tables import RAW_EVENTS
 from tests.unit.spark_jobs.conftest import VALID_EVENT, MakeEvent, MakeRecords
 
@@ -143,31 +152,79 @@ def test_a_record_is_filed_under_its_own_date_and_without_one_under_kafkas(
     assert [str(row.event_date) for row in rows] == ["2025-03-31", "2025-03-31", "2025-04-01", "2025-04-01"]
 
 
+def topic(earliest: dict[int, int], latest: dict[int, int], identity: str = "A") -> TopicState:
+    return TopicState(identity, earliest, latest)
+
+
 def test_landing_goes_on_where_the_last_commit_ended() -> None:
-    planned = plan_range("t", {0: 10, 1: 5}, earliest={0: 0, 1: 0, 2: 3}, latest={0: 12, 1: 5, 2: 9})
-    assert planned == OffsetRange({0: 10, 1: 5, 2: 3}, {0: 12, 1: 5, 2: 9})
-    assert planned.records == 8
+    kafka = topic(earliest={0: 0, 1: 0, 2: 0}, latest={0: 12, 1: 5, 2: 9})
+    planned = plan_landing("t", Position("A", {0: 10, 1: 5}), kafka, Accepted())
+    assert planned == LandingPlan({0: 10, 1: 5, 2: 0}, {0: 12, 1: 5, 2: 9})
+    assert planned.records == 11
+
+
+def test_a_position_without_a_topic_id_is_judged_by_its_offsets() -> None:
+    kafka = topic(earliest={0: 0}, latest={0: 12})
+    assert plan_landing("t", Position(None, {0: 10}), kafka, Accepted()).start == {0: 10}
+    with pytest.raises(LandingError, match="ends at offset 13 in partition 0, which now ends at 12"):
+        plan_landing("t", Position(None, {0: 13}), kafka, Accepted())
 
 
 @pytest.mark.parametrize(
-    ("committed", "earliest", "latest", "message"),
+    ("landed", "kafka", "message"),
     [
-        ({0: 10}, {0: 0}, {0: 4}, "partition 0: raw_events ends at offset 10, the topic at 4: the topic was recreated"),
-        ({0: 10}, {0: 12}, {0: 20}, "partition 0: the broker has deleted the offsets 10 to 11"),
-        ({0: 10, 1: 3}, {0: 0}, {0: 20}, r"has lost the partitions \[1\]"),
+        (Position("A", {0: 10}), topic({0: 0}, {0: 4}), r"ends at offset 10 in partition 0.* 4\. .*--accept-new-topic"),
+        (Position("A", {0: 10}), topic({0: 0}, {0: 99}, "B"), r"recreated \(its id was A and is B\).*accept_new_topic"),
+        (Position("A", {0: 1, 1: 3}), topic({0: 0}, {0: 20}), r"has lost the partitions \[1\].*--accept-new-topic"),
+        (Position("A", {0: 10}), topic({0: 12}, {0: 20}), r"deleted .*partition 0: 10 to 12.*--accept-gap"),
+        (Position("A", {0: 9}), topic({0: 9, 1: 2}, {0: 9, 1: 5}), r"deleted .*\(partition 1: 0 to 2,"),
+        (Position(None, {}), topic({0: 3}, {0: 9}), r"deleted .*partition 0: 0 to 3"),
     ],
+    ids=["ends earlier", "grown again", "fewer partitions", "retention", "a new partition", "never landed"],
 )
-def test_a_topic_that_does_not_continue_raw_events_is_an_error(
-    committed: dict[int, int], earliest: dict[int, int], latest: dict[int, int], message: str
+def test_a_topic_that_does_not_continue_raw_events_is_an_error_with_its_remedy(
+    landed: Position, kafka: TopicState, message: str
 ) -> None:
     with pytest.raises(LandingError, match=message):
-        plan_range("t", committed, earliest, latest)
+        plan_landing("t", landed, kafka, Accepted())
+
+
+def test_an_accepted_gap_is_skipped_and_recorded() -> None:
+    kafka = topic(earliest={0: 12, 1: 0, 2: 4}, latest={0: 20, 1: 8, 2: 4})
+    planned = plan_landing("t", Position("A", {0: 10, 1: 5}), kafka, Accepted(gap=True))
+    gaps = (Gap(0, 10, 12, "deleted"), Gap(2, 0, 4, "deleted"))
+    assert planned == LandingPlan({0: 12, 1: 5, 2: 4}, {0: 20, 1: 8, 2: 4}, gaps)
+    assert gaps[0].describe() == {"partition": 0, "from": 10, "to": 12, "reason": "deleted"}
+
+
+def test_an_accepted_new_topic_is_landed_from_its_start_and_what_it_may_lack_is_recorded() -> None:
+    kafka = topic(earliest={0: 0, 1: 2}, latest={0: 20, 1: 8}, identity="B")
+    landed = Position("A", {0: 10, 2: 5})
+    gaps = (Gap(0, 10, None, "new topic"), Gap(2, 5, None, "new topic"))
+    with pytest.raises(LandingError, match="--accept-gap"):
+        plan_landing("t", landed, kafka, Accepted(new_topic=True))
+    both = plan_landing("t", landed, kafka, Accepted(gap=True, new_topic=True))
+    assert both == LandingPlan({0: 0, 1: 2}, {0: 20, 1: 8}, (*gaps, Gap(1, 0, 2, "deleted")))
+
+
+def test_a_backlog_is_split_into_commits_that_join_and_carry_its_gaps_once() -> None:
+    gap = Gap(1, 0, 3, "deleted")
+    commits = list(LandingPlan({0: 10, 1: 3}, {0: 20, 1: 4}, (gap,)).split(4))
+    assert commits == [
+        LandingPlan({0: 10, 1: 3}, {0: 13, 1: 3}, (gap,)),
+        LandingPlan({0: 13, 1: 3}, {0: 16, 1: 3}),
+        LandingPlan({0: 16, 1: 3}, {0: 20, 1: 4}),
+    ]
+    assert list(LandingPlan({0: 10}, {0: 10}).split(4)) == []
+    assert list(LandingPlan({0: 10}, {0: 10}, (gap,)).split(4)) == [LandingPlan({0: 10}, {0: 10}, (gap,))]
+    assert [plan.records for plan in LandingPlan({0: 0}, {0: 8}).split(4)] == [4, 4]
 
 
 def test_of_two_landings_from_one_position_only_one_commits(lakehouse: Lakehouse, make_records: MakeRecords) -> None:
     base = lakehouse.start_history(RAW_EVENTS)
     rows = classify_records(make_records([VALID.encode(), b"bad"])).withColumn("ingested_at", F.current_timestamp())
-    assert lakehouse.append_if_unchanged(RAW_EVENTS, rows, base, {"position": "2"}) == 2
+    first, added = lakehouse.append_if_unchanged(RAW_EVENTS, rows, base, {"position": "2"})
+    assert (first, added) == (lakehouse.start_history(RAW_EVENTS), 2)
     with pytest.raises(ConcurrentCommitError):
         lakehouse.append_if_unchanged(RAW_EVENTS, rows, base, {"position": "2"})
     assert lakehouse.read(RAW_EVENTS).count() == 2
