@@ -134,10 +134,9 @@ def read_topic(bootstrap_servers: str, topic: str) -> TopicState:
     """Raises LandingError when broker or topic is missing."""
     connection: dict[str, str | int | float | bool] = {"bootstrap.servers": bootstrap_servers, "log_level": 0}
     consumer = Consumer({**connection, "group.id": "land_raw_events"})
+    admin = AdminClient(connection)  # has to outlive the answer
     try:
-        asked = AdminClient(connection).describe_topics(
-            TopicCollection([topic]), request_timeout=BROKER_TIMEOUT_SECONDS
-        )
+        asked = admin.describe_topics(TopicCollection([topic]), request_timeout=BROKER_TIMEOUT_SECONDS)
         described = asked[topic].result()
         bounds = {
             at.id: consumer.get_watermark_offsets(TopicPartition(topic, at.id), BROKER_TIMEOUT_SECONDS)
