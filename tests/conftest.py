@@ -8,7 +8,12 @@ import pytest
 
 TESTS = Path(__file__).parent
 # What takes longest begins first, so that both processes end together; folders and files below tests/.
-LONGEST_FIRST = ("unit/spark_jobs/test_transform_dates.py", "unit/spark_jobs", "unit")
+LONGEST_FIRST = (
+    "unit/spark_jobs/test_any_order.py",
+    "unit/spark_jobs/test_transform_clickstream.py",
+    "unit/spark_jobs",
+    "unit",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
