@@ -200,7 +200,9 @@ def test_ctrl_c_lets_the_dates_that_run_end_and_starts_no_other(interrupted: dic
     assert f"the same command goes on: {' '.join(COMMAND)}" in interrupted["ctrl-c"].err
     assert interrupted["runs"][FIRST].state == "running"
     assert interrupted["runs"][THIRD].state == "queued"
-    assert preview_of(interrupted["dry run while paused"], THIRD)[3].startswith("queued")
+    paused = interrupted["dry run while paused"]
+    assert preview_of(paused, THIRD)[3].startswith("queued")
+    assert preview_of(paused, SECOND)[4].startswith("fails: published with")
 
 
 def test_another_range_is_refused_as_long_as_one_is_open(interrupted: dict[str, Any]) -> None:
