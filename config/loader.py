@@ -1,6 +1,7 @@
 """The one loader: YAML files in this folder -> frozen `Settings`.
 
 `LAKEHOUSE_ENV` chooses the environment: a name (`local`, `aws`: a file in `environments/`) or a path to a YAML file.
+`LAKEHOUSE_PIPELINE` and `LAKEHOUSE_PATHS` are paths to files that take the place of `pipeline.yaml` and `s3_paths.yaml`.
 An unknown key, a missing key or a value of the wrong type is a `ConfigError` that names the key and the file.
 """
 
@@ -239,7 +240,7 @@ T = TypeVar("T")
 def load(environment: str | None = None) -> Settings:
     """Read the settings of `environment` (default: `LAKEHOUSE_ENV`, else `local`)."""
     env = load_environment(environment)
-    paths_file = CONFIG_DIR / "s3_paths.yaml"
+    paths_file = Path(os.environ.get("LAKEHOUSE_PATHS", CONFIG_DIR / "s3_paths.yaml"))
     paths = _parse(Paths, _fill(_read(paths_file), paths_file, bucket=env.aws.bucket), paths_file)
     pipeline_file = Path(os.environ.get("LAKEHOUSE_PIPELINE", CONFIG_DIR / "pipeline.yaml"))
     return Settings(environment=env, paths=paths, pipeline=_parse(Pipeline, _read(pipeline_file), pipeline_file))

@@ -32,7 +32,7 @@ from infra.local.services import services
 from infra.local.stack import EXPECTED_ERRORS, down, start_services
 from infra.local.supervision import Supervisor
 from tests.benchmarks.measurement import Measurement, StageError, add_up, measure
-from tests.integration.conftest import write_environment
+from tests.running_stack import write_environment
 
 SIZES = (100_000, 1_000_000, 5_000_000)
 FIRST_DATE, SECOND_DATE = "2025-04-01", "2025-04-02"

@@ -7,146 +7,14 @@ def test_something(stack: RunningStack) -> None:
 
 from __future__ import annotations
 
-import os
-import random
-import shutil
-import signal
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
-import yaml
 
-from config import Settings
-from config.loader import CONFIG_DIR, PROJECT_ROOT
-from infra.local.environment import client_environment
-from infra.local.layout import Layout, open_layout
-from infra.local.service import tail
-from infra.local.supervision import Supervisor
-
-
-@dataclass(frozen=True)
-class RunningStack:
-    """`environment` is what `make env` prints."""
-
-    layout: Layout
-    environment: dict[str, str]
-
-    @property
-    def settings(self) -> Settings:
-        return self.layout.settings
-
-    @property
-    def supervisor(self) -> Supervisor:
-        return Supervisor(self.layout)
-
-    def pids(self) -> dict[str, int]:
-        """Process of each service that has one at this moment."""
-        return self.supervisor.pids()
-
-    def kill(self, service: str) -> None:
-        os.kill(self.pids()[service], signal.SIGKILL)
-
-    def command(self, *arguments: str, timeout: float = 240) -> subprocess.CompletedProcess[str]:
-        """`python -m infra.local.stack <arguments>`; the caller judges the result."""
-        return stack_command(*arguments, environment_file=self.layout.environment_file, timeout=timeout)
-
-    def run(self, *command: str, timeout: float = 300, **variables: str) -> subprocess.CompletedProcess[str]:
-        """A command in the project's folder that sees the stack; its output is part of the error when it fails."""
-        environment = {**os.environ, **self.environment, **variables}
-        done = subprocess.run(
-            command, env=environment, cwd=PROJECT_ROOT, capture_output=True, text=True, timeout=timeout, check=False
-        )
-        assert done.returncode == 0, f"{' '.join(command)} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
-        return done
-
-    def log_tails(self) -> str:
-        return "\n".join(tail(file, 12) for file in sorted(self.layout.logs.glob("*.log")))
-
-
-def stack_command(*arguments: str, environment_file: Path, timeout: float = 240) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "infra.local.stack", *arguments],
-        env={**os.environ, "LAKEHOUSE_ENV": str(environment_file)},
-        cwd=PROJECT_ROOT,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
-
-
-def write_environment(folder: Path) -> Path:
-    """An environment like `local`, except for its ports and its state folder."""
-    content = yaml.safe_load((CONFIG_DIR / "environments" / "local.yaml").read_text(encoding="utf-8"))
-    ports = content["stack"]["ports"]
-    content["stack"] |= {
-        "state_dir": str(folder / "state of the stack"),
-        "ports": dict(zip(ports, free_ports(len(ports)), strict=True)),
-    }
-    file = folder / "test.yaml"
-    file.write_text(yaml.safe_dump(content), encoding="utf-8")
-    return file
-
-
-def free_ports(count: int) -> list[int]:
-    """Below the range from which the system serves clients, so that none of them takes one in the meantime."""
-    found: list[int] = []
-    for port in random.sample(range(20000, 30000), 500):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) != 0:
-                found.append(port)
-        if len(found) == count:
-            return found
-    raise RuntimeError("no free ports between 20000 and 30000")
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"{condition} did not come true within {seconds} s"
-        time.sleep(0.2)
-
-
-@contextmanager
-def start_stack(folder: Path) -> Iterator[RunningStack]:
-    """A stack on ports and in a folder of its own; LAKEHOUSE_ENV points at it as long as it runs."""
-    file = write_environment(folder)
-    before = os.environ.get("LAKEHOUSE_ENV")
-    os.environ["LAKEHOUSE_ENV"] = str(file)
-    layout = open_layout()
-    running = RunningStack(layout=layout, environment=client_environment(layout))
-    try:
-        up = stack_command("up", environment_file=file)
-        assert up.returncode == 0, f"{up.stdout}\n{up.stderr}\n{running.log_tails()}"
-        yield running
-    finally:
-        stack_command("down", environment_file=file)
-        shutil.rmtree(layout.state, ignore_errors=True)
-        if before is None:
-            del os.environ["LAKEHOUSE_ENV"]
-        else:
-            os.environ["LAKEHOUSE_ENV"] = before
+from tests.running_stack import RunningStack, start_stack
 
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     with start_stack(tmp_path_factory.mktemp("stack")) as running:
         yield running
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Show what the services said when a test that uses them fails."""
-    report = yield
-    used: Any = getattr(item, "funcargs", {}).get("stack")
-    if report.when == "call" and report.failed and isinstance(used, RunningStack):
-        report.sections.append(("logs of the stack", used.log_tails()))
-    return report

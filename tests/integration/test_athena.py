@@ -21,8 +21,8 @@ from pyathena.pandas.cursor import PandasCursor
 from pyiceberg.catalog import Catalog
 from pyiceberg.transforms import IdentityTransform
 
-from tests.integration.conftest import RunningStack, wait_until
 from tests.integration.test_stack import catalog, is_ready
+from tests.running_stack import RunningStack, wait_until
 
 __all__ = ["catalog"]
 

@@ -9,9 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 import signal
-import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +20,13 @@ from confluent_kafka import Consumer, TopicPartition
 from pyiceberg.catalog import Catalog
 
 from config.catalog import open_catalog
-from config.loader import CONFIG_DIR, PROJECT_ROOT
+from config.loader import CONFIG_DIR
 from infra.local.airflow_runs import DAG_ID, AirflowApi, DagRun
-from tests.integration.conftest import RunningStack, start_stack, wait_until
+from tests.running_stack import Ended, Running, RunningStack, start_stack, wait_until
 
 EVENTS = 1_500
 FIRST, SECOND, THIRD = DATES = [dt.date(2025, 4, day) for day in (1, 2, 3)]
 COMMAND = ("make", "backfill", f"FROM={FIRST}", f"TO={THIRD}", "SOURCE=generator", f"EVENTS={EVENTS}")
-SECONDS = 400
 
 pytestmark = pytest.mark.xdist_group("backfill")  # one process, one stack
 
@@ -46,46 +43,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
         patch.setenv("LAKEHOUSE_PIPELINE", str(file))
         with start_stack(folder) as running:
             yield running
-
-
-@dataclass(frozen=True)
-class Ended:
-    """What a command said, and its exit code as make gives it: 2 for every failure."""
-
-    out: str
-    err: str
-    code: int
-
-
-class Running:
-    """A command in a process group of its own, as a terminal starts it."""
-
-    def __init__(self, stack: RunningStack, folder: Path, command: tuple[str, ...]) -> None:
-        self._files = folder / "out", folder / "err"
-        with self._files[0].open("w") as out, self._files[1].open("w") as err:
-            self._process = subprocess.Popen(
-                command,
-                env={**os.environ, **stack.environment},
-                cwd=PROJECT_ROOT,
-                stdout=out,
-                stderr=err,
-                start_new_session=True,
-            )
-
-    def wait_for_line(self, *words: str) -> None:
-        def is_there() -> bool:
-            assert self._process.poll() is None, self.end()
-            return any(all(word in line for word in words) for line in self._files[0].read_text().splitlines())
-
-        wait_until(is_there, seconds=SECONDS)
-
-    def end(self, signal_number: signal.Signals | None = None) -> Ended:
-        """Its end, after a signal to the whole group as Ctrl-C sends one."""
-        if signal_number:
-            os.killpg(self._process.pid, signal_number)
-        code = self._process.wait(SECONDS)
-        out, err = (file.read_text() for file in self._files)
-        return Ended(out, err, code)
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from config import Settings
 from data_generator.truth import produced_by_date, read_manifest
-from tests.integration.conftest import RunningStack
+from tests.running_stack import RunningStack
 from tests.unit.data_generator.builders import HEADER, date_of_ms, make_row
 
 PRODUCER = "data_generator/event_producer.py"

@@ -29,7 +29,7 @@ from data_generator.truth import read_manifest
 from infra.local.airflow_runs import DAG_ID, AirflowApi
 from infra.local.athena.named_queries import read_named_queries
 from spark_jobs.tables import TABLES
-from tests.integration.conftest import RunningStack, wait_until
+from tests.running_stack import RunningStack, wait_until
 
 EVENTS_PER_DATE = 6_000
 DATES = [dt.date(2025, 4, day) for day in (1, 2, 3)]

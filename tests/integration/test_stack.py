@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,11 +18,9 @@ from pyiceberg.exceptions import NoSuchTableError
 
 from config.loader import PROJECT_ROOT
 from infra.local.iceberg_metadata import name_of
-from infra.local.services import services
 from infra.local.supervision import leftovers
-from tests.integration.conftest import RunningStack, stack_command, wait_until, write_environment
+from tests.running_stack import RunningStack, stack_command, wait_until, write_environment
 
-EPOCH = datetime.fromtimestamp(0, UTC)
 # pyarrow has no types to check.
 ROW: Any = pytest.importorskip("pyarrow").table({"event_id": ["one"], "price": [9.99]})
 
@@ -52,17 +49,6 @@ def client(stack: RunningStack, service: Literal["glue", "s3"]) -> Any:
     return session.client(service, endpoint_url=stack.environment["AWS_ENDPOINT_URL"])
 
 
-def is_ready(stack: RunningStack, name: str) -> bool:
-    service = next(service for service in services(stack.layout) if service.name == name)
-    return stack.supervisor.states()[name] == "RUNNING" and service.is_ready(EPOCH)
-
-
-def kill_and_wait(stack: RunningStack, name: str) -> None:
-    killed = stack.pids()[name]
-    stack.kill(name)
-    wait_until(lambda: stack.pids().get(name, killed) != killed and is_ready(stack, name))
-
-
 def restart_aws_with(stack: RunningStack, glue_state: str | None) -> None:
     """Stop the endpoint, replace what it remembers of Glue, start it again."""
     file = glue_state_file(stack)
@@ -70,7 +56,7 @@ def restart_aws_with(stack: RunningStack, glue_state: str | None) -> None:
     wait_until(lambda: stack.supervisor.states()["aws"] == "STOPPED")
     file.unlink() if glue_state is None else file.write_text(glue_state)
     stack.supervisor.start_service("aws")
-    wait_until(lambda: is_ready(stack, "aws"))
+    wait_until(lambda: stack.is_ready("aws"))
 
 
 def glue_state_file(stack: RunningStack) -> Path:
@@ -123,7 +109,7 @@ def test_events_survive_kill_of_kafka(stack: RunningStack) -> None:
     producer.produce(topic.name, key=b"stack-test", value=b"{}", partition=0, timestamp=1)
     assert producer.flush(30) == 0
 
-    kill_and_wait(stack, "kafka")
+    stack.kill_and_wait("kafka")
 
     consumer = Consumer({"bootstrap.servers": servers, "group.id": "stack-test", "enable.auto.commit": False})
     assert len(consumer.list_topics(topic.name, timeout=30).topics[topic.name].partitions) == topic.partitions
@@ -142,7 +128,7 @@ def test_commits_and_objects_survive_kill_of_aws(stack: RunningStack, catalog: C
     table.append(ROW)
     client(stack, "s3").put_object(Bucket=bucket, Key="stack-test/object", Body=b"body")
 
-    kill_and_wait(stack, "aws")
+    stack.kill_and_wait("aws")
 
     assert catalog.load_table(table_name).metadata_location == table.metadata_location
     assert catalog.load_table(table_name).scan().to_arrow().num_rows == 2

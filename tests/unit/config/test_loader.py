@@ -24,6 +24,7 @@ Alter = Callable[[dict[str, Any]], Any]
 def _no_environment_of_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LAKEHOUSE_ENV", raising=False)
     monkeypatch.delenv("LAKEHOUSE_PIPELINE", raising=False)
+    monkeypatch.delenv("LAKEHOUSE_PATHS", raising=False)
 
 
 def write_altered(source: Path, target: Path, alter: Alter) -> Path:
@@ -170,6 +171,18 @@ def test_every_path_lies_in_the_bucket_of_the_environment_and_every_table_has_it
             "pipeline_runs": "pipeline_runs",
         },
     }
+
+
+def test_lakehouse_paths_puts_a_lake_of_another_name_beside_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write_altered(CONFIG_DIR / "s3_paths.yaml", tmp_path / "paths.yaml", lambda c: c.update(database="second"))
+    monkeypatch.setenv("LAKEHOUSE_PATHS", str(file))
+    assert config.load("local").paths.database == "second"
+    write_altered(file, file, lambda c: c.pop("models"))
+    with pytest.raises(ConfigError) as error:
+        config.load("local")
+    assert str(error.value).startswith(f"{file}: models: ")
 
 
 def sections(value: Any) -> list[Any]:
