@@ -34,6 +34,8 @@ from spark_jobs.tables import RAW_EVENTS
 
 Offsets = dict[int, int]
 OFFSETS_KEY = "kafka-end-offsets"
+# What the next landing reads in the snapshots of raw_events.
+POSITION_KEYS = (OFFSETS_KEY,)
 BROKER_TIMEOUT_SECONDS = 15
 MAX_ATTEMPTS = 5
 

@@ -302,6 +302,7 @@ PIPELINE_RUNS = Table(
         ("start_offsets", "STRING", "JSON: partition -> first offset that the run landed"),
         ("end_offsets", "STRING", "JSON: partition -> offset after the last one that the run landed"),
         ("forced", "STRING", "JSON: what the audit before publishing found and force overrode, null when nothing"),
+        ("remarks", "ARRAY<STRING>", "what was done to the date by hand, such as a rollback, in its order", NULLABLE),
         ("job_seconds", "MAP<STRING, DOUBLE>", "wall seconds of each Spark job of the run"),
         ("recorded_at", "TIMESTAMP", "when the row was written"),
         ("event_date", "DATE", "UTC date that the run processed"),
