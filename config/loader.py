@@ -106,6 +106,7 @@ class Tables:
     segment_transitions: str
     model_runs: str
     pipeline_runs: str
+    forgotten_users: str
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -173,6 +174,17 @@ class Audit:
 
 
 @dataclass(frozen=True, config=_STRICT)
+class Maintenance:
+    """Weekly care of the tables. Iceberg deletes no orphan that is younger than a day: a run may be writing it."""
+
+    cron: str
+    retention_days: Annotated[int, Field(ge=1)]
+    target_file_size_mb: Annotated[int, Field(ge=1)]
+    min_input_files: Annotated[int, Field(ge=2)]
+    orphan_age_days: Annotated[int, Field(ge=2)]
+
+
+@dataclass(frozen=True, config=_STRICT)
 class NameRule:
     """`when` maps a feature to `>z` or `<z`, z in standard deviations from the mean of all users."""
 
@@ -201,6 +213,7 @@ class Pipeline:
     generator: Generator
     transform: Transform
     audit: Audit
+    maintenance: Maintenance
     segmentation: Segmentation
 
 

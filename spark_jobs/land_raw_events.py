@@ -29,6 +29,7 @@ from spark_jobs.event_schema import (
     parse_types,
     typed_event,
 )
+from spark_jobs.forgotten_users import empty_records, read_tombstones
 from spark_jobs.lakehouse import ConcurrentCommitError, Lakehouse
 from spark_jobs.tables import RAW_EVENTS
 
@@ -139,7 +140,9 @@ def land(lakehouse: Lakehouse, bootstrap_servers: str, topic: str, run_date: str
     report: dict[str, object] = {"topic": topic, "planned": offsets.records, "landed": 0}
     if offsets.records:
         records = read_records(lakehouse.spark, bootstrap_servers, topic, offsets)
-        rows = classify_records(records).withColumn("ingested_at", F.current_timestamp())
+        # Read after `base`: whoever is forgotten from now on changes raw_events, and this landing starts over.
+        rows = classify_records(records).transform(empty_records, read_tombstones(lakehouse))
+        rows = rows.withColumn("ingested_at", F.current_timestamp())
         summary = lakehouse.job_summary(
             run_date=run_date, kafka_start_offsets={topic: offsets.start}, kafka_end_offsets=ends | {topic: offsets.end}
         )

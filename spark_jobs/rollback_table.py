@@ -22,7 +22,7 @@ import config
 from spark_jobs.lakehouse import ConcurrentCommitError, Lakehouse, first_date, losing_to_others
 from spark_jobs.land_raw_events import POSITION_KEYS
 from spark_jobs.run_remarks import add_remark
-from spark_jobs.tables import RAW_EVENTS, TABLES, Table
+from spark_jobs.tables import FORGOTTEN_USERS, RAW_EVENTS, TABLES, Table
 
 Files = dict[str, Any]
 COMPACTION = "replace"  # Iceberg's name of a snapshot with other files and the same rows
@@ -142,6 +142,10 @@ def roll_back(lakehouse: Lakehouse, table: Table, date: dt.date | None, snapshot
         raise RollbackError(
             "raw_events cannot go back by date: its rows and the position in Kafka are one; give --snapshot alone, and "
             "landing lands the later records again"
+        )
+    if table == FORGOTTEN_USERS:
+        raise RollbackError(
+            "forgotten_users cannot go back: users who were forgotten would come back with the next run"
         )
     newest = lakehouse.load(table).currentSnapshot()
     if newest is None:

@@ -73,8 +73,12 @@ RAW_EVENTS = Table(
         ("offset", "BIGINT", "Kafka offset"),
         ("timestamp", "TIMESTAMP", "Kafka timestamp of the record"),
         ("key", "STRING", "Kafka key: the user_id"),
-        ("payload", "BINARY", "the value, byte for byte"),
-        ("error_type", "STRING", "null when valid, else the first check that failed: the record is quarantined"),
+        ("payload", "BINARY", "the value, byte for byte; null for a forgotten user"),
+        (
+            "error_type",
+            "STRING",
+            "null when valid, else the first check that failed, or forgotten_user: the record is quarantined",
+        ),
         ("error_detail", "STRING", "which field or value failed"),
         ("ingested_at", "TIMESTAMP", "when the landing run read the record"),
         ("event", EVENT_DDL, "the payload in typed columns; null when quarantined"),
@@ -309,7 +313,18 @@ PIPELINE_RUNS = Table(
     ),
 )
 
+FORGOTTEN_USERS = Table(
+    "forgotten_users",
+    "one row per user who was forgotten; no job lets a record of theirs in again",
+    None,
+    _columns(
+        ("user_hash", "STRING", "SHA-256, hexadecimal, of the table's UUID followed by the user_id"),
+        ("forgotten_at", "TIMESTAMP", "when the user was forgotten first"),
+    ),
+)
+
 TABLES = (
     RAW_EVENTS, EVENTS, SESSIONS, USER_DAILY_ACTIVITY, USER_FEATURES,
     USER_SEGMENTS, SEGMENT_PROFILES, SEGMENT_TRANSITIONS, MODEL_RUNS, PIPELINE_RUNS,
+    FORGOTTEN_USERS,
 )  # fmt: skip
