@@ -206,9 +206,10 @@ def record_run(
         "event_date": date,
     }
     table = audit.table("pipeline_runs")
-    rebuilt = ", ".join(f"'{day}'" for day in transformed["rebuilt_dates"] if day != str(date))
-    others = table.scan(row_filter=f"event_date IN ({rebuilt})").to_arrow().to_pylist() if rebuilt else []
-    rows = [known | _counts(audit, known["event_date"]) for known in [row, *others]]
+    days = ", ".join(f"'{day}'" for day in sorted({str(date), *transformed["rebuilt_dates"]}))
+    recorded = {known["event_date"]: known for known in table.scan(f"event_date IN ({days})").to_arrow().to_pylist()}
+    row["remarks"] = recorded.pop(date, {}).get("remarks")
+    rows = [known | _counts(audit, known["event_date"]) for known in [row, *recorded.values()]]
     written = ", ".join(f"'{known['event_date']}'" for known in rows)
     table.overwrite(
         pa.Table.from_pylist(rows, schema=table.schema().as_arrow()), overwrite_filter=f"event_date IN ({written})"

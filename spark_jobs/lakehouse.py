@@ -10,10 +10,12 @@ import json
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import Any
 
+from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]
 from pyspark.errors import IllegalArgumentException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -244,12 +246,19 @@ class Lakehouse:
         """`key` of the newest snapshot of main whose summary has it."""
         return next(self.summaries(table, key), None)
 
-    def summaries(self, table: Table, key: str) -> Iterator[str]:
-        """`key` of every snapshot of main whose summary has it, newest first."""
-        loaded = self.load(table)
-        newest_first = self.iceberg.util.SnapshotUtil.currentAncestorIds(loaded)
-        values = (loaded.snapshot(snapshot_id).summary().get(key) for snapshot_id in newest_first)
+    def summaries(self, table: Table, key: str, newest: int | None = None) -> Iterator[str]:
+        """`key` of every snapshot of main, or of `newest` and its ancestors, whose summary has it; newest first."""
+        values = (snapshot.summary().get(key) for snapshot in self.history(table, newest))
         return (str(value) for value in values if value is not None)
+
+    def history(self, table: Table, newest: int | None = None) -> Iterator[Any]:
+        """The retained snapshots of main, or snapshot `newest` and its ancestors; newest first."""
+        loaded = self.load(table)
+        snapshot = loaded.currentSnapshot() if newest is None else loaded.snapshot(newest)
+        while snapshot is not None:
+            yield snapshot
+            parent = snapshot.parentId()
+            snapshot = None if parent is None else loaded.snapshot(parent)
 
     @property
     def iceberg(self) -> Any:
@@ -268,6 +277,17 @@ class Lakehouse:
 
 class ConcurrentCommitError(Exception):
     """Somebody else committed to the table first; read again and retry."""
+
+
+@contextmanager
+def losing_to_others(text: str) -> Iterator[None]:
+    """Commits in which Iceberg finds that somebody else was faster raise ConcurrentCommitError(text)."""
+    try:
+        yield
+    except Py4JJavaError as error:
+        if error.java_exception.getClass().getSimpleName() not in ("ValidationException", "CommitFailedException"):
+            raise
+        raise ConcurrentCommitError(text) from error
 
 
 def first_date(partition: Any) -> dt.date:

@@ -33,6 +33,7 @@ import config
 from config.loader import NameRule, Segmentation
 from spark_jobs.audit import AuditError, find_faults
 from spark_jobs.draft import Draft
+from spark_jobs.forgotten_users import drop_forgotten, read_tombstones
 from spark_jobs.lakehouse import ConcurrentCommitError, Lakehouse
 from spark_jobs.tables import (
     LONGEST_WINDOW_DAYS,
@@ -223,11 +224,15 @@ def count_transitions(segments: DataFrame, before: DataFrame, date: dt.date) -> 
 
 
 def read_features(lakehouse: Lakehouse, date: dt.date, features: tuple[str, ...]) -> DataFrame:
-    """user_id, snapshot_date and `features` as doubles, for one date; unknown features are named in the error."""
+    """user_id, snapshot_date and `features` as doubles, for one date, without users who were forgotten.
+
+    Unknown features are named in the error.
+    """
     if unknown := sorted(set(features) - set(USER_FEATURES.column_names)):
         raise SegmentationError(f"user_features has no column {', '.join(unknown)}; see segmentation in pipeline.yaml")
     columns = [F.col(name).cast("double").alias(name) for name in features]
-    return lakehouse.read_dates(USER_FEATURES, date, date).select("user_id", "snapshot_date", *columns)
+    users = lakehouse.read_dates(USER_FEATURES, date, date).transform(drop_forgotten, read_tombstones(lakehouse))
+    return users.select("user_id", "snapshot_date", *columns)
 
 
 def find_champion(lakehouse: Lakehouse, date: dt.date, policy: str) -> TrainedModel | None:

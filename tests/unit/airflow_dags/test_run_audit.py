@@ -49,6 +49,7 @@ COLUMNS: dict[str, list[tuple[str, pa.DataType]]] = {
         ("forced", pa.string()),
         ("warnings", pa.string()),
         ("gaps", pa.string()),
+        ("remarks", pa.list_(pa.string())),
         ("job_seconds", pa.map_(pa.string(), pa.float64())),
         ("recorded_at", pa.timestamp("us", tz="UTC")),
         *DATE,
@@ -338,7 +339,9 @@ def recorded(lake: Lake, run_audit: ModuleType) -> Recorded:
 
 
 def test_a_run_is_one_row_of_counts_and_a_rerun_replaces_it(lake: Lake, recorded: Recorded) -> None:
-    lake.append("pipeline_runs", [{"run_id": "other", "recorded_at": dt.datetime.now(dt.UTC), "event_date": APRIL[0]}])
+    rolled_back = {"remarks": ["events were rolled back"]}
+    before = [{"run_id": "other", "event_date": APRIL[0]}, {"run_id": "zeroth", "event_date": DAY} | rolled_back]
+    lake.append("pipeline_runs", [row | {"recorded_at": dt.datetime.now(dt.UTC)} for row in before])
     lake.land(DAY, 0, 6, [*valid(DAY, "a", "b", "b", "c"), *quarantined(DAY, 2)])
     lake.land(DAY, 6, 7, valid(APRIL[0], "late"))
     lake.append("events", clean(DAY, "a", "b", "c"))
@@ -377,6 +380,7 @@ def test_a_run_is_one_row_of_counts_and_a_rerun_replaces_it(lake: Lake, recorded
         "forced": None,
         "warnings": None,
         "gaps": None,
+        "remarks": ["events were rolled back"],
         "event_date": DAY,
     }
     noted = {"run_id": "second", "forced": '["a fall"]', "warnings": '["date_is_fresh"]'}
