@@ -16,13 +16,11 @@ from typing import Any
 
 from pyspark.sql import DataFrame
 
-from spark_jobs.lakehouse import BRANCH_AGE_MS, Lakehouse, Partition, first_date, losing_to_others
+from spark_jobs.lakehouse import Lakehouse, Partition, first_date, losing_to_others
 from spark_jobs.tables import Table
 
 _WAP_ENABLED = "write.wap.enabled"
 _WAP_BRANCH = "spark.wap.branch"
-# A branch that a killed run has left behind is dropped by the first expiry of snapshots after so long.
-_BRANCH_AGE = "history.expire.max-ref-age-ms"
 
 
 class Draft:
@@ -44,8 +42,7 @@ class Draft:
         for table in self.tables:
             loaded = self.lakehouse.load(table)
             if loaded.properties().get(_WAP_ENABLED) != "true":
-                update = loaded.updateProperties().set(_WAP_ENABLED, "true").set(_BRANCH_AGE, str(BRANCH_AGE_MS))
-                update.commit()
+                loaded.updateProperties().set(_WAP_ENABLED, "true").commit()
             self._bases[table] = self.lakehouse.start_history(table)
         self.lakehouse.spark.conf.set(_WAP_BRANCH, self._branch)
         return self

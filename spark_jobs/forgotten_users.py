@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from spark_jobs.lakehouse import Lakehouse
+from spark_jobs.lakehouse import ConcurrentCommitError, Lakehouse
 from spark_jobs.tables import FORGOTTEN_USERS
 
 ERROR_TYPE = "forgotten_user"
@@ -64,6 +64,12 @@ def read_tombstones(lakehouse: Lakehouse) -> Tombstones:
     is_empty = loaded.currentSnapshot() is None
     rows = [] if is_empty else lakehouse.read(FORGOTTEN_USERS).select("user_hash").distinct().collect()
     return Tombstones(loaded.uuid().toString(), tuple(sorted(row.user_hash for row in rows)))
+
+
+def stop_if_changed(lakehouse: Lakehouse, tombstones: Tombstones) -> None:
+    """Raise ConcurrentCommitError when a user was forgotten since `tombstones` were read: a run may have seen them."""
+    if read_tombstones(lakehouse) != tombstones:
+        raise ConcurrentCommitError("a user was forgotten after their rows were read")
 
 
 def empty_records(rows: DataFrame, tombstones: Tombstones) -> DataFrame:

@@ -26,7 +26,6 @@ from spark_jobs.tables import TABLES, Table
 CATALOG = "lakehouse"
 INPUT_CATALOG = "lakehouse_input"
 EPOCH = dt.date(1970, 1, 1)
-BRANCH_AGE_MS = 24 * 60 * 60 * 1000
 _TABLE_PROPERTIES = {
     "format-version": "2",
     "write.parquet.compression-codec": "zstd",
@@ -224,9 +223,8 @@ class Lakehouse:
         """
         branch = f"append_{uuid.uuid4().hex}"
         name = self.identifier(table)
-        made = self.load(table).manageSnapshots().createBranch(branch, base)
-        # What a killed job leaves behind goes with the snapshots that expire.
-        made.setMaxRefAgeMs(branch, BRANCH_AGE_MS).commit()
+        with losing_to_others(f"{name} has changed since snapshot {base}, which has expired"):
+            self.load(table).manageSnapshots().createBranch(branch, base).commit()
         try:
             writer = frame.select(*table.column_names).writeTo(f"{name}.branch_{branch}")
             for key, value in summary.items():

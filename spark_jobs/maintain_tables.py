@@ -72,16 +72,36 @@ def compact(lakehouse: Lakehouse, table: Table) -> Row:
     return call(lakehouse, "rewrite_data_files", table, options=f"map({pairs})")[0]
 
 
+def find_position(lakehouse: Lakehouse) -> dict[str, str]:
+    """What the next landing reads in the summaries of raw_events; empty before the first one."""
+    found = {key: lakehouse.newest_summary(RAW_EVENTS, key) for key in POSITION_KEYS}
+    return {key: value for key, value in found.items() if value is not None}
+
+
 def carry_position(lakehouse: Lakehouse) -> None:
     """An empty commit on raw_events that repeats where landing ends: Kafka's offsets outlive the snapshots before it.
 
     It is made as a landing is made, by comparing and swapping. Raises ConcurrentCommitError where a landing was faster.
     """
-    base = lakehouse.start_history(RAW_EVENTS)
-    known = {key: lakehouse.newest_summary(RAW_EVENTS, key) for key in POSITION_KEYS}
-    position = {key: value for key, value in known.items() if value is not None}
+    base, position = lakehouse.start_history(RAW_EVENTS), find_position(lakehouse)
     nothing = lakehouse.spark.createDataFrame([], RAW_EVENTS.ddl)
     lakehouse.append_if_unchanged(RAW_EVENTS, nothing, base, position)
+
+
+def keep_position(lakehouse: Lakehouse) -> None:
+    """See to it that the newest snapshot of raw_events, which never expires, has the position of landing.
+
+    Raises ConcurrentCommitError where other writers keep winning.
+    """
+    for attempt in range(1, MAX_ATTEMPTS + 1):
+        newest, position = lakehouse.load(RAW_EVENTS).currentSnapshot(), find_position(lakehouse)
+        if all(newest.summary().get(key) == value for key, value in position.items()):
+            return
+        try:
+            carry_position(lakehouse)
+        except ConcurrentCommitError:
+            if attempt == MAX_ATTEMPTS:
+                raise
 
 
 def expire_snapshots(lakehouse: Lakehouse, table: Table, older_than: dt.datetime) -> Row:
@@ -89,17 +109,8 @@ def expire_snapshots(lakehouse: Lakehouse, table: Table, older_than: dt.datetime
 
     Raises ConcurrentCommitError where landings kept winning.
     """
-    for attempt in range(1, MAX_ATTEMPTS + 1):
-        newest = lakehouse.load(table).currentSnapshot()
-        if table != RAW_EVENTS or newest is None or all(newest.summary().get(key) for key in POSITION_KEYS):
-            break
-        if lakehouse.newest_summary(RAW_EVENTS, POSITION_KEYS[0]) is None:
-            break  # nothing has ever landed
-        try:
-            carry_position(lakehouse)
-        except ConcurrentCommitError:
-            if attempt == MAX_ATTEMPTS:
-                raise
+    if table == RAW_EVENTS:
+        keep_position(lakehouse)
     return call(lakehouse, "expire_snapshots", table, older_than=timestamp(older_than), retain_last="1")[0]
 
 

@@ -30,7 +30,7 @@ from spark_jobs.audit import AuditError, find_faults
 from spark_jobs.deduplication import PLACE, count_first_records, drop_later_copies, find_copies, mark_first
 from spark_jobs.draft import Draft
 from spark_jobs.feature_windows import build_features, summarise_day
-from spark_jobs.forgotten_users import drop_forgotten, read_tombstones
+from spark_jobs.forgotten_users import drop_forgotten, read_tombstones, stop_if_changed
 from spark_jobs.lakehouse import ConcurrentCommitError, Lakehouse
 from spark_jobs.sessionization import assign_sessions, find_open_sessions, summarise_sessions
 from spark_jobs.tables import (
@@ -287,8 +287,7 @@ def transform_once(
         if snapshots:
             rebuild_features(draft, snapshots)
         faults = find_faults(draft, lakehouse.settings.pipeline.audit) + find_differences(draft)
-        if read_tombstones(lakehouse) != tombstones:
-            raise ConcurrentCommitError("a user was forgotten after the records were read")
+        stop_if_changed(lakehouse, tombstones)
         if faults and not is_forced:
             raise AuditError("; ".join(faults))
         rebuilt = draft.dates(EVENTS)

@@ -15,6 +15,7 @@ from spark_jobs.draft import Draft
 from spark_jobs.lakehouse import ConcurrentCommitError, Lakehouse
 from spark_jobs.land_raw_events import OFFSETS_KEY
 from spark_jobs.maintain_tables import compact, drop_dead_branches, expire_snapshots, main
+from spark_jobs.rollback_table import roll_back
 from spark_jobs.tables import RAW_EVENTS, SEGMENT_TRANSITIONS
 from tests.unit.spark_jobs.small_frames import open_lake
 from tests.unit.spark_jobs.test_lakehouse import FIRST, SECOND, stored, transitions
@@ -57,6 +58,8 @@ def test_a_landing_that_meets_a_compaction_starts_over_and_the_position_outlives
     expire_snapshots(lake, RAW_EVENTS, datetime.now(UTC))
     assert len(list(lake.history(RAW_EVENTS))) == 1
     assert lake.newest_summary(RAW_EVENTS, OFFSETS_KEY) == "5"
+    with pytest.raises(ConcurrentCommitError, match="which has expired"):
+        land(lake, 5, base)
     land(lake, 5)
     assert sorted(row.offset for row in lake.read(RAW_EVENTS).collect()) == list(range(6))
     assert lake.newest_summary(RAW_EVENTS, OFFSETS_KEY) == "6"
@@ -79,6 +82,8 @@ def test_a_run_whose_dates_are_compacted_meanwhile_starts_over(lake: Lakehouse) 
         run()
     run()
     assert stored(lake) == [(0, FIRST), (1, FIRST), (2, FIRST), (3, FIRST), (4, FIRST), (9, SECOND)]
+    roll_back(lake, SEGMENT_TRANSITIONS, FIRST, None)  # the compaction is no change of the date
+    assert stored(lake) == [(0, FIRST), (1, FIRST), (2, FIRST), (3, FIRST), (9, SECOND)]
 
 
 def test_branches_of_killed_jobs_are_dropped_after_a_day_and_others_are_left(lake: Lakehouse) -> None:
