@@ -11,9 +11,11 @@ STACK := $(VENV)/python -m infra.local.stack
 # Two processes, each takes the next test when it is free, in the order of tests/conftest.py.
 PYTEST := $(VENV)/pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
-.PHONY: help setup up down status logs env clean check test bench run replay query
+.PHONY: help setup up down status logs env clean check test bench run replay query requeue
 # As it was given: make would take the $p of "table$partitions" for a variable.
 export SQL_TEXT := $(value SQL)
+export WHERE_TEXT := $(value WHERE)
+export PAYLOAD_TEXT := $(value PAYLOAD)
 
 help: ## this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/\1\t\2/p' Makefile | awk -F '\t' '{printf "make %-8s %s\n", $$1, $$2}'
@@ -63,6 +65,11 @@ run: up ## the whole pipeline over three dates, through Airflow; then what stand
 
 query: $(VENV)/python ## ask Athena: SQL="SELECT ...", or NAME=segments_today; alone it lists the named queries
 	@$(VENV)/python -m infra.local.athena.query_command $(if $(value SQL),--sql "$$SQL_TEXT") $(if $(NAME),--name $(NAME))
+
+requeue: $(VENV)/python ## publish quarantined records again: WHERE="error_type = 'bad_price'", PAYLOAD="SQL over payload_text", DRY_RUN=1
+	@test -n "$$WHERE_TEXT" || { echo "say which: make requeue WHERE=\"error_type = 'bad_price'\" DRY_RUN=1" >&2; exit 2; }
+	@eval "$$($(STACK) env)"; exec spark-submit spark_jobs/requeue_quarantined.py --where "$$WHERE_TEXT" \
+		$(if $(value PAYLOAD),--payload "$$PAYLOAD_TEXT") $(if $(DRY_RUN),--dry-run)
 
 replay: setup ## a real file through Kafka and the DAG: FILE=events.csv.gz
 	@test -n "$(FILE)" || { echo 'say which file: make replay FILE=events.csv.gz' >&2; exit 2; }

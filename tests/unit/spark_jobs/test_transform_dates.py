@@ -44,7 +44,7 @@ def fill_raw_events(lakehouse: Lakehouse, events: list[dict[str, Any]], first_of
     """Append events to raw_events as landing would."""
     seen_at = datetime(2025, 4, 3, 12, tzinfo=UTC)
     rows = [
-        ("clickstream", 0, first_offset + n, seen_at, b"k", json.dumps(event).encode())
+        ("clickstream", 0, first_offset + n, seen_at, b"k", json.dumps(event).encode(), None)
         for n, event in enumerate(events)
     ]
     landed = classify_records(lakehouse.spark.createDataFrame(rows, RECORD_DDL))
