@@ -13,10 +13,12 @@ JOB := eval "$$($(STACK) env)" && exec spark-submit spark_jobs
 # Two processes, each takes the next test when it is free, in the order of tests/conftest.py.
 PYTEST := $(VENV)/pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
-.PHONY: help setup up down status logs env clean check test bench run backfill replay query rollback forget maintain
+.PHONY: help setup up down status logs env clean check test bench run backfill replay query requeue rollback forget maintain
 # As it was given: make would take the $p of "table$partitions" for a variable.
 export SQL_TEXT := $(value SQL)
 export FORGOTTEN_USER := $(value USER)
+export WHERE_TEXT := $(value WHERE)
+export PAYLOAD_TEXT := $(value PAYLOAD)
 
 help: ## this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/\1\t\2/p' Makefile | awk -F '\t' '{printf "make %-8s %s\n", $$1, $$2}'
@@ -72,6 +74,11 @@ backfill: $(VENV)/python ## the DAG over past dates: FROM=2025-04-01 TO=2025-04-
 
 query: $(VENV)/python ## ask Athena: SQL="SELECT ...", or NAME=segments_today; alone it lists the named queries
 	@$(VENV)/python -m infra.local.athena.query_command $(if $(value SQL),--sql "$$SQL_TEXT") $(if $(NAME),--name $(NAME))
+
+requeue: $(VENV)/python ## publish quarantined records again: WHERE="error_type = 'bad_price'", PAYLOAD="SQL over payload_text", DRY_RUN=1
+	@test -n "$$WHERE_TEXT" || { echo "say which: make requeue WHERE=\"error_type = 'bad_price'\" DRY_RUN=1" >&2; exit 2; }
+	@$(JOB)/requeue_quarantined.py --where "$$WHERE_TEXT" \
+		$(if $(value PAYLOAD),--payload "$$PAYLOAD_TEXT") $(if $(DRY_RUN),--dry-run)
 
 rollback: $(VENV)/python ## a table back to what it held before: TABLE=events with DATE=2025-04-01, SNAPSHOT=..., or both
 	@test -n "$(TABLE)" || { echo 'say which table: make rollback TABLE=events DATE=2025-04-01' >&2; exit 2; }

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import repeat
 from pathlib import Path
 from typing import Protocol
 
@@ -26,6 +27,7 @@ PRODUCER_OPTIONS: dict[str, str | int | bool] = {
     "partitioner": "murmur2_random",  # the same partition for a key as Java clients choose
     "linger.ms": 50,
     "batch.size": 1_000_000,
+    "message.max.bytes": 2_097_152,
     "queue.buffering.max.messages": 500_000,
     "queue.buffering.max.kbytes": 262_144,
     "message.timeout.ms": DELIVERY_TIMEOUT_SECONDS * 1000,
@@ -41,11 +43,15 @@ class DeliveryError(Exception):
 
 @dataclass(frozen=True)
 class Records:
-    """Parallel lists, one entry per Kafka record; timestamps in milliseconds since 1970 UTC."""
+    """Parallel lists, one entry per Kafka record; timestamps in milliseconds since 1970 UTC.
+
+    `headers` is empty where no record has any.
+    """
 
     keys: list[bytes | None]
     values: list[bytes]
     timestamps_ms: list[int]
+    headers: list[list[tuple[str, str | bytes | None]]] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.values)
@@ -88,12 +94,13 @@ class KafkaSink:
     def publish(self, records: Records) -> None:
         produce, poll = self._producer.produce, self._producer.poll
         topic, on_failure = self._topic, self._count_failure
-        for number, (key, value, timestamp) in enumerate(
-            zip(records.keys, records.values, records.timestamps_ms, strict=True), start=1
+        all_headers = records.headers or repeat(None, len(records))
+        for number, (key, value, timestamp, headers) in enumerate(
+            zip(records.keys, records.values, records.timestamps_ms, all_headers, strict=True), start=1
         ):
             while True:
                 try:
-                    produce(topic, value, key, on_delivery=on_failure, timestamp=timestamp)
+                    produce(topic, value, key, on_delivery=on_failure, timestamp=timestamp, headers=headers)
                     break
                 except BufferError:
                     poll(QUEUE_FULL_POLL_SECONDS)

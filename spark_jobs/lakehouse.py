@@ -50,6 +50,8 @@ def open_session(app_name: str, settings: Settings, warehouses: dict[str, str | 
         "spark.python.sql.dataFrameDebugging.enabled": "false",
         # Unicode's tables for upper and lower case cost every job a second; ours lower-cases hexadecimal digits.
         "spark.sql.icu.caseMappings.enabled": "false",
+        # Of a key that stands twice in an object the last value counts, as it does for from_json.
+        "spark.sql.variant.allowDuplicateKeys": "true",
         # Distinct products are collected by hash up to this many sessions in a task, then by sorting; Spark's is 128.
         "spark.sql.objectHashAggregate.sortBased.fallbackThreshold": "100000",
         "spark.sql.shuffle.partitions": str(settings.environment.spark.shuffle_partitions),

@@ -24,12 +24,18 @@ from pyspark.sql import functions as F
 
 import config
 from spark_jobs.event_schema import (
-    TEXTS,
+    EXACT,
+    PARSED,
+    TEXT,
+    TIME,
     TYPED,
+    VARIANT,
     event_date,
+    exact_event,
     first_error,
     may_be_bad,
-    parse_texts,
+    only_event,
+    parse_exactly,
     parse_time,
     parse_types,
     typed_event,
@@ -45,6 +51,7 @@ TOPIC_IDS_KEY = "kafka-topic-ids"
 POSITION_KEYS = (OFFSETS_KEY, TOPIC_IDS_KEY)
 BROKER_TIMEOUT_SECONDS = 15
 MAX_ATTEMPTS = 5
+REQUEUED_FROM = "requeued-from"  # header of a record that publishes a quarantined one again
 
 
 class LandingError(Exception):
@@ -211,31 +218,34 @@ def read_records(spark: SparkSession, bootstrap_servers: str, topic: str, plan: 
     """Kafka's own columns for exactly the records of `plan`."""
     reader = spark.read.format("kafka").option("kafka.bootstrap.servers", bootstrap_servers)
     reader = reader.option("subscribe", topic).option("failOnDataLoss", "true")
+    reader = reader.option("includeHeaders", "true")
     reader = reader.option("startingOffsets", json.dumps({topic: {str(p): o for p, o in plan.start.items()}}))
     return reader.option("endingOffsets", json.dumps({topic: {str(p): o for p, o in plan.end.items()}})).load()
 
 
 def classify_records(records: DataFrame) -> DataFrame:
     """Kafka's columns -> raw_events without `ingested_at`: typed event, or the first error."""
+    first_header = F.get(F.filter("headers", lambda header: header["key"] == REQUEUED_FROM), F.lit(0))
     return (
-        records.withColumn("text", F.col("value").cast("string"))
-        .withColumn(TYPED, parse_types(F.col("text")))
-        .withColumn("parsed_time", parse_time())
+        records.withColumn(TEXT, F.col("value").cast("string"))
+        .withColumn(PARSED, parse_types(F.col(TEXT)))
+        .withColumn(TYPED, only_event(PARSED))
+        .withColumn(TIME, parse_time())
         .withColumn("may_be_bad", may_be_bad())
-        .withColumn(TEXTS, F.when(F.col("may_be_bad"), parse_texts(F.col("text"))))
+        .withColumn(EXACT, F.when(F.col("may_be_bad"), parse_exactly(F.col(TEXT))))
+        .withColumn(VARIANT, only_event(EXACT))
         .withColumn("error", F.when(F.col("may_be_bad"), first_error()))
         .select(
             "topic",
             "partition",
             "offset",
             "timestamp",
-            F.col("key").cast("string").alias("key"),
+            F.make_valid_utf8(F.col("key").cast("string")).alias("key"),
             F.col("value").alias("payload"),
             F.col("error.type").alias("error_type"),
             F.col("error.detail").alias("error_detail"),
-            F.when(~F.col("may_be_bad"), typed_event(TYPED))
-            .when(F.col("error").isNull(), typed_event(TEXTS))
-            .alias("event"),
+            F.make_valid_utf8(first_header["value"].cast("string")).alias("requeued_from"),
+            F.when(~F.col("may_be_bad"), typed_event()).when(F.col("error").isNull(), exact_event()).alias("event"),
             event_date().alias("event_date"),
         )
     )

@@ -80,6 +80,7 @@ RAW_EVENTS = Table(
             "null when valid, else the first check that failed, or forgotten_user: the record is quarantined",
         ),
         ("error_detail", "STRING", "which field or value failed"),
+        ("requeued_from", "STRING", "topic/partition/offset of the quarantined record that this one publishes again"),
         ("ingested_at", "TIMESTAMP", "when the landing run read the record"),
         ("event", EVENT_DDL, "the payload in typed columns; null when quarantined"),
         ("event_date", "DATE", "UTC date of the event; of the Kafka timestamp when the payload has no believable time"),
@@ -295,6 +296,7 @@ PIPELINE_RUNS = Table(
     _columns(
         ("run_id", "STRING", "Airflow's run"),
         ("produced", "BIGINT", "records that the source says it published for the date, null when it says nothing"),
+        ("requeued", "BIGINT", "rows of raw_events that publish a quarantined record again; produced lacks them"),
         ("landed", "BIGINT", "rows of raw_events"),
         ("quarantined", "BIGINT", "rows of raw_events with an error_type"),
         ("duplicates", "BIGINT", "valid rows of raw_events that are no row of events"),

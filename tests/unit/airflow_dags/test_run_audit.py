@@ -31,6 +31,7 @@ COLUMNS: dict[str, list[tuple[str, pa.DataType]]] = {
         ("offset", pa.int64()),
         ("ingested_at", pa.timestamp("us", tz="UTC")),
         ("error_type", pa.string()),
+        ("requeued_from", pa.string()),
         ("event", pa.struct([("event_id", pa.string())])),
         *DATE,
     ],
@@ -42,7 +43,7 @@ COLUMNS: dict[str, list[tuple[str, pa.DataType]]] = {
     "segment_profiles": [("segment_id", pa.int32()), ("users", pa.int64()), *SNAPSHOT],
     "pipeline_runs": [
         ("run_id", pa.string()),
-        *[(name, pa.int64()) for name in ("produced", "landed", "quarantined", "duplicates", "clean")],
+        *[(name, pa.int64()) for name in ("produced", "requeued", "landed", "quarantined", "duplicates", "clean")],
         *[(name, pa.int64()) for name in ("sessions", "users", "segmented_users", "too_late")],
         ("start_offsets", pa.string()),
         ("end_offsets", pa.string()),
@@ -232,6 +233,19 @@ def test_a_landing_that_lost_against_another_counts_nowhere(lake: Lake, run_audi
     assert run_audit.check_landing(DAY)["end_offsets"] == {"0": 2}
 
 
+def test_requeued_records_are_counted_apart_from_those_that_the_source_produced(
+    lake: Lake, run_audit: ModuleType, failure: type[Exception]
+) -> None:
+    again = [row | {"requeued_from": "clickstream/0/1"} for row in valid(DAY, "b")]
+    lake.land(DAY, 0, 3, [*valid(DAY, "a"), *quarantined(DAY, 1), *again])
+    assert run_audit.Audit().requeued(DAY) == 1
+    lake.produced = {"2025-04-10": 2}
+    run_audit.check_landing(DAY)
+    lake.produced = {"2025-04-10": 3}
+    with pytest.raises(failure, match="1 lost"):
+        run_audit.check_landing(DAY)
+
+
 def test_events_that_lack_one_fail_for_the_date_and_for_every_rebuilt_date(
     lake: Lake, run_audit: ModuleType, failure: type[Exception]
 ) -> None:
@@ -407,6 +421,7 @@ def test_a_run_is_one_row_of_counts_and_a_rerun_replaces_it(lake: Lake, recorded
         "job_seconds": row["job_seconds"],
         "run_id": "first",
         "produced": 6,
+        "requeued": 0,
         "landed": 6,
         "quarantined": 2,
         "duplicates": 1,

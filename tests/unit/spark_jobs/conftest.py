@@ -31,7 +31,8 @@ VALID_EVENT = {
     "device": {"type": "mobile", "os": "ios", "browser": "safari"},
     "schema_version": 1,
 }
-RECORD_DDL = "topic STRING, partition INT, offset BIGINT, timestamp TIMESTAMP, key BINARY, value BINARY"
+RECORD_DDL = "topic STRING, partition INT, offset BIGINT, timestamp TIMESTAMP, key BINARY, value BINARY, "
+RECORD_DDL += "headers ARRAY<STRUCT<key: STRING, value: BINARY>>"
 
 MakeEvent = Callable[..., dict[str, Any]]
 MakeRecords = Callable[[list[Any]], DataFrame]
@@ -79,6 +80,7 @@ def spark() -> SparkSession:
     """A session for pure transforms; whoever stopped the last one, there is one."""
     return (
         SparkSession.builder.config("spark.sql.session.timeZone", "UTC")
+        .config("spark.sql.variant.allowDuplicateKeys", "true")
         .config("spark.sql.extensions", "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions")
         .getOrCreate()
     )
@@ -102,7 +104,7 @@ def make_records(spark: SparkSession) -> MakeRecords:
     def make(payloads: list[Any]) -> DataFrame:
         values = [json.dumps(p).encode() if isinstance(p, dict) else p for p in payloads]
         seen_at = datetime(2025, 4, 1, 9, tzinfo=UTC)
-        rows = [("clickstream", 0, offset, seen_at, b"007", value) for offset, value in enumerate(values)]
+        rows = [("clickstream", 0, offset, seen_at, b"007", value, None) for offset, value in enumerate(values)]
         return spark.createDataFrame(rows, RECORD_DDL)
 
     return make

@@ -77,7 +77,7 @@ def land(lakehouse: Lakehouse, records: list[tuple[str, dict[str, Any]]], first_
     """As landing does, of records that come from no Kafka."""
     seen_at = datetime(2025, 4, 4, tzinfo=UTC)
     rows = [
-        ("clickstream", 0, first_offset + n, seen_at, key.encode(), json.dumps(event).encode())
+        ("clickstream", 0, first_offset + n, seen_at, key.encode(), json.dumps(event).encode(), None)
         for n, (key, event) in enumerate(records)
     ]
     base = lakehouse.start_history(RAW_EVENTS)

@@ -29,7 +29,7 @@ def emptied(spark: SparkSession) -> Any:
     def find(records: list[tuple[bytes, Any]], *users: str) -> set[int]:
         seen_at = datetime(2025, 4, 1, 9, tzinfo=UTC)
         rows = [
-            ("t", 0, n, seen_at, key, value if isinstance(value, bytes) else json.dumps(value).encode())
+            ("t", 0, n, seen_at, key, value if isinstance(value, bytes) else json.dumps(value).encode(), None)
             for n, (key, value) in enumerate(records)
         ]
         classified = classify_records(spark.createDataFrame(rows, RECORD_DDL))

@@ -10,9 +10,10 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator, FormatChecker
 from pyspark.sql import functions as F
 
-from spark_jobs.event_schema import TEXTS, TYPED, first_error, parse_texts, parse_time, parse_types
+from config.loader import EVENT_SCHEMA_FILE
 from spark_jobs.lakehouse import ConcurrentCommitError, Lakehouse
 from spark_jobs.land_raw_events import (
     Accepted,
@@ -39,7 +40,18 @@ BAD_RECORDS: list[tuple[bytes | None, str, str]] = [
     (None, "empty_value", "the record has no value"),
     (b"", "empty_value", "the record has no value"),
     (b"\xff\xfe{}", "not_utf8", "the value is not UTF-8"),
-    (b"\x00", "not_json", "not one JSON object: \x00"),
+    (b"\x00", "nul_byte", "a NUL byte at character 1"),
+    (altered("ios", "i\x00s"), "nul_byte", f"a NUL byte at character {VALID.index('ios') + 2}"),
+    (b'{"x": ' + b"[" * 33 + b"]" * 33 + b"}", "nested_too_deep", "more than 32 levels of objects and arrays"),
+    (b'{"x": ' + b"[" * 5000 + b"]" * 5000 + b"}", "nested_too_deep", "more than 32 levels of objects and arrays"),
+    (b'{"x": ' + b"[" * 33, "not_json", 'not one JSON object: {"x": ' + "[" * 33),
+    (altered("ios", "i" * 300_000), "too_large", f"{len(VALID) + 299_997} bytes; at most 262144 are taken"),
+    (VALID.encode() * 2, "not_json", "not one JSON object: " + VALID[:200]),
+    (VALID.encode() + b"}", "not_json", "not one JSON object: " + VALID[:200]),
+    (VALID.encode() + b"," + VALID.encode(), "not_json", "not one JSON object: " + VALID[:200]),
+    (VALID.encode() + b',"x":{}', "not_json", "not one JSON object: " + VALID[:200]),
+    (b"null", "not_json", "not one JSON object: null"),
+    (b"  ", "not_json", "not one JSON object:   "),
     (b'{"event_id":', "not_json", 'not one JSON object: {"event_id":'),
     (b"[1]", "not_json", "not one JSON object: [1]"),
     (b'"text"', "not_json", 'not one JSON object: "text"'),
@@ -47,12 +59,19 @@ BAD_RECORDS: list[tuple[bytes | None, str, str]] = [
     (b"{}", "missing_field", "event_id"),
     (altered('"user_id": "007", ', ""), "missing_field", "user_id"),
     (altered('"user_id": "007"', '"user_id": null'), "missing_field", "user_id"),
-    (altered('"user_id": "007"', '"user_id": 7'), "wrong_type", '"user_id": 7'),
-    (altered('"price": 12.5', '"price": "12.5"'), "wrong_type", '"price": "'),
-    (altered('"price": 12.5', '"price" :  "12.5"'), "wrong_type", '"price" :  "'),
-    (altered('"price": 12.5', '"price":\n"12.5"'), "wrong_type", '"price":\n"'),
-    (altered('"product_id": "0042"', '"product_id": ["0042"]'), "wrong_type", '"product_id": ['),
-    (altered('"quantity": 1', '"quantity": true'), "bad_quantity", "quantity: true"),
+    (altered('"user_id": "007"', '"user_id": 7'), "wrong_type", "user_id: 7 is no string"),
+    (altered('"user_id": "007"', '"user_id": "007", "user_id": 7'), "wrong_type", "user_id: 7 is no string"),
+    (altered('"user_id": "007"', '"user\\u005fid": 7'), "wrong_type", "user_id: 7 is no string"),
+    (altered('"user_id": "007"', '"x": {"user_id": "007"}, "user_id": 7'), "wrong_type", "user_id: 7 is no string"),
+    (altered('"device": {', '"device": 5, "x": {'), "wrong_type", "device: 5 is no object"),
+    (altered('"os": "ios"', '"os": ["ios"]'), "wrong_type", 'device.os: ["ios"] is no string'),
+    (altered('"user_id": "007"', '"user_id": "0\\u00007"'), "nul_character", "user_id"),
+    (altered('"os": "ios"', '"os": "\\u0000"'), "nul_character", "device.os"),
+    (altered('"price": 12.5', '"price": "12.5"'), "wrong_type", "price: 12.5 is no number"),
+    (altered('"price": 12.5', '"price" :  "12.5"'), "wrong_type", "price: 12.5 is no number"),
+    (altered('"price": 12.5', '"price":\n"12.5"'), "wrong_type", "price: 12.5 is no number"),
+    (altered('"product_id": "0042"', '"product_id": ["0042"]'), "wrong_type", 'product_id: ["0042"] is no string'),
+    (altered('"quantity": 1', '"quantity": true'), "wrong_type", "quantity: true is no integer"),
     (altered("3f2504e0-", "3f2504e0"), "bad_event_id", "event_id: 3f2504e04f89-41d3-9a0c-0305e82c3301"),
     (altered('"007"', '""'), "empty_user_id", "user_id is empty"),
     (altered('"view"', '"viewed"'), "unknown_event_type", "event_type: viewed"),
@@ -62,6 +81,10 @@ BAD_RECORDS: list[tuple[bytes | None, str, str]] = [
     (altered("2025-04-01T", "9999-04-01T"), "impossible_event_time", "event_time: 9999-04-01T08:15:30.125Z"),
     (altered("2025-04-01T", "1970-01-01T"), "impossible_event_time", "event_time: 1970-01-01T08:15:30.125Z"),
     (altered('"price": 12.5', '"price": -0.01'), "bad_price", "price: -0.01"),
+    (altered('"price": 12.5', '"price": -1e-30'), "bad_price", "price: -1.0E-30"),
+    (altered('"price": 12.5', '"price": 100000000000000'), "bad_price", "price: 100000000000000"),
+    (altered('"price": 12.5', '"price": 1e999999999'), "bad_price", "price: Infinity"),
+    (altered('"schema_version": 1', '"schema_version": -1'), "bad_schema_version", "schema_version: -1"),
     (altered('"quantity": 1', '"quantity": 1.5'), "bad_quantity", "quantity: 1.5"),
     (altered('"quantity": 1', '"quantity": 99999999999999999999'), "bad_quantity", "quantity: 99999999999999999999"),
 ]
@@ -86,16 +109,55 @@ def damaged(seed: int) -> bytes:
     return "".join(tokens).encode()
 
 
-def test_the_quick_checks_miss_no_record_that_the_exact_ones_find(make_records: MakeRecords) -> None:
-    payloads = [damaged(seed) for seed in range(600)]
+@pytest.fixture(scope="module")
+def validator() -> Draft202012Validator:
+    """The event schema with formats; `jsonschema` brings no checker of date-time, Python's own parser is one."""
+    formats = FormatChecker()
+    formats.checks("date-time", raises=ValueError)(lambda text: bool(datetime.fromisoformat(str(text))))
+    return Draft202012Validator(json.loads(EVENT_SCHEMA_FILE.read_text(encoding="utf-8")), format_checker=formats)
+
+
+def is_valid(validator: Draft202012Validator, payload: bytes | None) -> bool:
+    """What the JSON Schema says of a payload, with Python's JSON parser."""
+
+    def refuse(constant: str) -> None:
+        raise ValueError(constant)
+
+    try:
+        return bool(validator.is_valid(json.loads((payload or b"").decode("utf-8"), parse_constant=refuse)))
+    except (ValueError, RecursionError):
+        return False
+
+
+# Rules that a JSON Schema cannot state: of sizes, of two fields of the record, of characters in every string.
+BEYOND_JSON_SCHEMA = {"too_large", "nested_too_deep", "impossible_event_time", "nul_character"}
+
+
+def test_the_checks_and_the_json_schema_call_the_same_payloads_bad(
+    make_records: MakeRecords, validator: Draft202012Validator
+) -> None:
+    payloads = [*(value for value, _, _ in BAD_RECORDS), *(damaged(seed) for seed in range(800))]
     rows = classify_records(make_records(payloads)).orderBy("offset").collect()
-    parsed = make_records(payloads).withColumn("text", F.col("value").cast("string"))
-    parsed = parsed.withColumn(TYPED, parse_types(F.col("text"))).withColumn(TEXTS, parse_texts(F.col("text")))
-    exact = parsed.withColumn("parsed_time", parse_time()).withColumn("error", first_error()).orderBy("offset")
-    expected = [row.error.type if row.error else None for row in exact.collect()]
-    assert [row.error_type for row in rows] == expected
-    assert {"not_json", "missing_field", "wrong_type", None} <= set(expected)
-    assert [row.payload for row in rows if (row.event is None) != (row.error_type is not None)] == []
+    errors = [row.error_type for row in rows]
+    by_schema = [is_valid(validator, payload) for payload in payloads]
+    differ = [
+        (payload, error)
+        for payload, error, valid in zip(payloads, errors, by_schema, strict=True)
+        if error not in BEYOND_JSON_SCHEMA and (error is None) != valid
+    ]
+    assert differ == []
+    assert {None, "not_json", "missing_field", "wrong_type"} <= set(errors[len(BAD_RECORDS) :])
+
+
+def test_the_quick_checks_miss_no_record_that_the_exact_ones_find(
+    make_records: MakeRecords, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    payloads = [*(value for value, _, _ in BAD_RECORDS), *(damaged(seed) for seed in range(600))]
+    quick = classify_records(make_records(payloads)).orderBy("offset").collect()
+    monkeypatch.setattr("spark_jobs.land_raw_events.may_be_bad", lambda: F.lit(True))
+    exact = classify_records(make_records(payloads)).orderBy("offset").collect()
+    assert quick == exact
+    assert [row.payload for row in exact if (row.event is None) != (row.error_type is not None)] == []
 
 
 def test_a_valid_record_becomes_typed_columns_and_keeps_its_bytes(make_records: MakeRecords) -> None:
@@ -129,6 +191,14 @@ def test_a_valid_record_becomes_typed_columns_and_keeps_its_bytes(make_records: 
         ("price", 0),
         ("brand", ""),
         ("unknown_field", {"user_id_2": [1, 2]}),
+        ("unknown_field", {"user_id": 7, "price": "12", "type": 1}),
+        ("unknown_field", [[{"x": "} ] {"}]] * 20),
+        ("unknown_field", "\0"),
+        ("quantity", 2.0),
+        ("quantity", 2**63 - 1),
+        ("price", 99999999999999.99),
+        ("price", 0.1 + 0.2),
+        ("device", None),
         ("event_time", "2024-02-29T23:59:59.999Z"),
         ("event_time", "2025-04-01T08:15:30Z"),
     ],
@@ -140,6 +210,19 @@ def test_strange_but_valid_values_are_accepted(
     assert (row.error_type, row.error_detail) == (None, None)
     if field in ("user_id", "search_query", "quantity", "brand"):
         assert row.event[field] == value
+
+
+def test_prices_are_rounded_to_four_decimals_and_exact_up_to_fourteen_digits_before_them(
+    make_records: MakeRecords,
+) -> None:
+    prices = {"0.30000000000000004": "0.3000", "12.34565": "12.3457", "99999999999999.9999": "99999999999999.9999"}
+    rows = classify_records(make_records([altered("12.5", price) for price in prices])).orderBy("offset").collect()
+    assert [row.event.price for row in rows] == [Decimal(price) for price in prices.values()]
+
+
+def test_of_a_key_that_stands_twice_the_last_value_counts(make_records: MakeRecords) -> None:
+    row = classify_records(make_records([altered('"user_id"', '"user_id": 7, "user_id"')])).collect()[0]
+    assert (row.error_type, row.event.user_id) == (None, "007")
 
 
 def test_a_record_is_filed_under_its_own_date_and_without_one_under_kafkas(
