@@ -95,7 +95,9 @@ def requeue(lakehouse: Lakehouse, arguments: argparse.Namespace) -> None:
     """Judge, publish unless it is a dry run, and print what became of the rows. Raises DeliveryError."""
     quarantined = read_quarantine(lakehouse.read(RAW_EVENTS)).where(F.col("topic") == arguments.topic)
     is_open = F.col("requeued_at").isNull()
-    rows = correct_payloads(quarantined.where(is_open).where(F.expr(arguments.where)), arguments.payload)
+    chosen = quarantined.where(is_open).where(F.expr(arguments.where))
+    # Judged once; and a filter on the verdict must not be pushed into it, where each check would stand many times.
+    rows = correct_payloads(chosen, arguments.payload).cache()
     failing = rows.where(F.col("error_type").isNotNull()).groupBy("error_type")
     reasons = failing.agg(F.count("*").alias("records"), F.min("error_detail").alias("example"))
     passing = rows.where(F.col("error_type").isNull())

@@ -15,7 +15,8 @@ from tests.unit.spark_jobs.conftest import MakeEvent, MakeRecords
 
 
 def landed(records: DataFrame, at: str) -> DataFrame:
-    return classify_records(records).withColumn("ingested_at", F.lit(at).cast("timestamp"))
+    """As rows of a table: cached, so that filters end here."""
+    return classify_records(records).withColumn("ingested_at", F.lit(at).cast("timestamp")).cache()
 
 
 def successor_of(records: DataFrame, place: str) -> DataFrame:
