@@ -106,7 +106,7 @@ def test_maintenance_leaves_rows_and_the_position_of_landing_as_they_are(stack: 
     before = {table: sorted(map(str, rows(catalog, table))) for table in tables}
     run_dag(stack, "maintain_tables", {})
     assert {table: sorted(map(str, rows(catalog, table))) for table in tables} == before
-    assert json.loads(submit(stack, "land_raw_events").splitlines()[-1])["planned"] == 0
+    assert json.loads(submit(stack, "land_raw_events").splitlines()[-1])["landed"] == 0
 
 
 @pytest.mark.usefixtures("one_date")
