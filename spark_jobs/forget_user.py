@@ -215,8 +215,9 @@ def purge_files(lakehouse: Lakehouse, table: Table, user: User) -> int:
     for branch in lakehouse.load(table).refs():
         if branch != "main" and holding & list_names(loaded.newScan().useRef(branch)):
             raise ForgetError(
-                f"a run that is under way has the user in its draft {branch} of {table.name}; it will not be able to "
-                "publish it: run the same command again when it has ended (a day later where it was killed)"
+                f"{branch} of {table.name} still holds the user: the draft of a run that is under way and will not be "
+                "able to publish it, or a branch or tag of somebody's own; run the same command again when it is gone "
+                "(a day later where the run was killed)"
             )
     # Manifests keep the least and greatest value of the files that a commit removed; new ones do not.
     call(lakehouse, "rewrite_manifests", table, use_caching="false")

@@ -83,7 +83,8 @@ def holding(stack: RunningStack, text: str) -> set[str]:
 @pytest.mark.usefixtures("one_date")
 def test_make_rollback_takes_a_date_back_and_pipeline_runs_shows_it(stack: RunningStack, catalog: Catalog) -> None:
     def files() -> set[str]:
-        return {file["file_path"] for file in catalog.load_table(("clickstream", "events")).inspect.files().to_pylist()}
+        found = catalog.load_table(("clickstream", "events")).inspect.files().to_pylist()
+        return {file["file_path"] for file in found if file["partition"]["event_date"] == DATE}
 
     before = files()
     submit(stack, "transform_clickstream", "--start-date", str(DATE))
@@ -91,7 +92,8 @@ def test_make_rollback_takes_a_date_back_and_pipeline_runs_shows_it(stack: Runni
     printed = stack.run("make", "rollback", "TABLE=events", f"DATE={DATE}").stdout
     assert files() == before
     report = json.loads(printed.splitlines()[-1])
-    assert report["rows_before"] == report["rows_after"] == len(rows(catalog, "events"))
+    of_date = sum(row["event_date"] == DATE for row in rows(catalog, "events"))
+    assert report["rows_before"] == report["rows_after"] == of_date
     (run,) = [row for row in rows(catalog, "pipeline_runs") if row["event_date"] == DATE]
     assert [remark.partition(" with ")[0] for remark in run["remarks"]] == [
         f"rollback: events went back to snapshot {report['back_to']}"
@@ -104,7 +106,7 @@ def test_maintenance_leaves_rows_and_the_position_of_landing_as_they_are(stack: 
     before = {table: sorted(map(str, rows(catalog, table))) for table in tables}
     run_dag(stack, "maintain_tables", {})
     assert {table: sorted(map(str, rows(catalog, table))) for table in tables} == before
-    assert json.loads(submit(stack, "land_raw_events").splitlines()[-1])["planned"] == 0
+    assert json.loads(submit(stack, "land_raw_events").splitlines()[-1])["landed"] == 0
 
 
 @pytest.mark.usefixtures("one_date")
@@ -140,6 +142,7 @@ def test_a_user_forgotten_by_the_dag_is_in_no_file_and_no_rerun_brings_them_back
     assert len(rows(catalog, "events")) == len(events) - sum(row["user_id"] == user for row in events)
     (run,) = [row for row in rows(catalog, "pipeline_runs") if row["event_date"] == DATE]
     assert run["landed"] == run["clean"] + run["quarantined"] + run["duplicates"]
-    assert run["users"] == run["segmented_users"] == len({row["user_id"] for row in events}) - 1
-    profiled = sum(row["users"] for row in rows(catalog, "segment_profiles"))
-    assert profiled == len(rows(catalog, "user_segments")) == run["users"]
+    assert run["users"] == len({row["user_id"] for row in events if row["event_date"] == DATE}) - 1
+    segmented = [row for row in rows(catalog, "user_segments") if row["snapshot_date"] == DATE]
+    profiled = sum(row["users"] for row in rows(catalog, "segment_profiles") if row["snapshot_date"] == DATE)
+    assert profiled == len(segmented) == run["segmented_users"]
