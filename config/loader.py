@@ -1,7 +1,7 @@
 """The one loader: YAML files in this folder -> frozen `Settings`.
 
 `LAKEHOUSE_ENV` chooses the environment: a name (`local`, `aws`: a file in `environments/`) or a path to a YAML file.
-`LAKEHOUSE_PIPELINE` and `LAKEHOUSE_PATHS` are paths to files that take the place of `pipeline.yaml` and `s3_paths.yaml`.
+`LAKEHOUSE_PIPELINE` and `LAKEHOUSE_PATHS`, paths to files, take the place of `pipeline.yaml` and `s3_paths.yaml`.
 An unknown key, a missing key or a value of the wrong type is a `ConfigError` that names the key and the file.
 """
 

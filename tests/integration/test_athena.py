@@ -21,7 +21,7 @@ from pyathena.pandas.cursor import PandasCursor
 from pyiceberg.catalog import Catalog
 from pyiceberg.transforms import IdentityTransform
 
-from tests.integration.test_stack import catalog, is_ready
+from tests.integration.test_stack import catalog
 from tests.running_stack import RunningStack, wait_until
 
 __all__ = ["catalog"]
@@ -341,7 +341,7 @@ def test_state_survives_kill_of_the_endpoint(athena: Any, stack: RunningStack, d
     wait(athena, running, ("RUNNING",))
     killed = stack.pids()["athena"]
     stack.kill("athena")
-    wait_until(lambda: stack.pids().get("athena", killed) != killed and is_ready(stack, "athena"))
+    wait_until(lambda: stack.pids().get("athena", killed) != killed and stack.is_ready("athena"))
 
     status = wait(athena, running)["Status"]
     assert status["State"] == "FAILED"
