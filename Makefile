@@ -8,12 +8,15 @@ PYTHON ?= python3.11
 # Relative on purpose: the path of the project may contain spaces.
 VENV := .local/venv/bin
 STACK := $(VENV)/python -m infra.local.stack
+# A Spark job against the stack.
+JOB := eval "$$($(STACK) env)" && exec spark-submit spark_jobs
 # Two processes, each takes the next test when it is free, in the order of tests/conftest.py.
 PYTEST := $(VENV)/pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
-.PHONY: help setup up down status logs env clean check test bench run backfill replay query
+.PHONY: help setup up down status logs env clean check test bench run backfill replay query rollback forget maintain
 # As it was given: make would take the $p of "table$partitions" for a variable.
 export SQL_TEXT := $(value SQL)
+export FORGOTTEN_USER := $(value USER)
 
 help: ## this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/\1\t\2/p' Makefile | awk -F '\t' '{printf "make %-8s %s\n", $$1, $$2}'
@@ -69,6 +72,17 @@ backfill: $(VENV)/python ## the DAG over past dates: FROM=2025-04-01 TO=2025-04-
 
 query: $(VENV)/python ## ask Athena: SQL="SELECT ...", or NAME=segments_today; alone it lists the named queries
 	@$(VENV)/python -m infra.local.athena.query_command $(if $(value SQL),--sql "$$SQL_TEXT") $(if $(NAME),--name $(NAME))
+
+rollback: $(VENV)/python ## a table back to what it held before: TABLE=events with DATE=2025-04-01, SNAPSHOT=..., or both
+	@test -n "$(TABLE)" || { echo 'say which table: make rollback TABLE=events DATE=2025-04-01' >&2; exit 2; }
+	@$(JOB)/rollback_table.py --table "$(TABLE)" $(if $(DATE),--date "$(DATE)") $(if $(SNAPSHOT),--snapshot "$(SNAPSHOT)")
+
+forget: $(VENV)/python ## remove a user from every table and every retained snapshot, for good: USER=0000700123
+	@test "$(origin USER)" = 'command line' || { echo 'say whom: make forget USER=0000700123' >&2; exit 2; }
+	@$(JOB)/forget_user.py "--user=$$FORGOTTEN_USER"
+
+maintain: $(VENV)/python ## compact small files, expire old snapshots, delete orphan files
+	@$(JOB)/maintain_tables.py
 
 replay: setup ## a real file through Kafka and the DAG: FILE=events.csv.gz
 	@test -n "$(FILE)" || { echo 'say which file: make replay FILE=events.csv.gz' >&2; exit 2; }

@@ -29,39 +29,20 @@ import sys
 from typing import Any
 
 from airflow.providers.amazon.aws.operators.athena import AthenaOperator
-from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
 from airflow.providers.standard.operators.bash import BashOperator
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, CronDataIntervalTimetable, Param, TaskGroup, TriggerRule, task
 
 import config
 from airflow_dags.column_checks import build_column_checks
+from airflow_dags.spark_job import DEFAULT_ARGUMENTS, submit
 from config.loader import PROJECT_ROOT
 
 PATHS = config.load().paths
 SETTINGS = config.load().pipeline
 DATE = "{{ data_interval_start | ds }}"
 FORCE = "{{ '--force' if params.force else '--no-force' }}"
-JOBS = PROJECT_ROOT / "spark_jobs"
 VIEWS = ("quarantined_events", "segments_current")
-DEFAULT_ARGUMENTS: dict[str, Any] = {
-    "owner": "lakehouse",
-    "retries": 2,
-    "retry_delay": dt.timedelta(seconds=20),
-    "execution_timeout": dt.timedelta(hours=2),
-}
-
-
-def submit(job: str, arguments: list[str]) -> SparkSubmitOperator:
-    """A Spark job of ours as a task of the same name, for one date at a time: two would compete for the same dates."""
-    return SparkSubmitOperator(
-        task_id=job,
-        application=str(JOBS / f"{job}.py"),
-        application_args=arguments,
-        name=f"{job} {DATE}",
-        conn_id="spark_default",
-        max_active_tis_per_dag=1,
-    )
 
 
 def publish(task_id: str, module: str, arguments: str) -> BashOperator:

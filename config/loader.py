@@ -1,7 +1,7 @@
 """The one loader: YAML files in this folder -> frozen `Settings`.
 
 `LAKEHOUSE_ENV` chooses the environment: a name (`local`, `aws`: a file in `environments/`) or a path to a YAML file.
-`LAKEHOUSE_PIPELINE` and `LAKEHOUSE_PATHS`, paths to files, take the place of `pipeline.yaml` and `s3_paths.yaml`.
+`LAKEHOUSE_PIPELINE` and `LAKEHOUSE_PATHS` are paths to files instead of `pipeline.yaml` and `s3_paths.yaml`.
 An unknown key, a missing key or a value of the wrong type is a `ConfigError` that names the key and the file.
 """
 
@@ -107,6 +107,7 @@ class Tables:
     segment_transitions: str
     model_runs: str
     pipeline_runs: str
+    forgotten_users: str
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -194,6 +195,17 @@ class Checks:
 
 
 @dataclass(frozen=True, config=_STRICT)
+class Maintenance:
+    """Weekly care of the tables. Iceberg deletes no orphan that is younger than a day: a run may be writing it."""
+
+    cron: str
+    retention_days: Annotated[int, Field(ge=1)]
+    target_file_size_mb: Annotated[int, Field(ge=1)]
+    min_input_files: Annotated[int, Field(ge=2)]
+    orphan_age_days: Annotated[int, Field(ge=2)]
+
+
+@dataclass(frozen=True, config=_STRICT)
 class NameRule:
     """`when` maps a feature to `>z` or `<z`, z in standard deviations from the mean of all users."""
 
@@ -224,6 +236,7 @@ class Pipeline:
     transform: Transform
     audit: Audit
     checks: Checks
+    maintenance: Maintenance
     segmentation: Segmentation
 
 

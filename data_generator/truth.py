@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 import boto3
 import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.compute as pc  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
@@ -112,27 +113,51 @@ class TruthStore:
 
     def names(self) -> list[str]:
         """Every publication that has a manifest."""
-        try:
-            pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=f"{self._prefix}/")
-            keys = [item["Key"] for page in pages for item in page.get("Contents", [])]
-        except (ClientError, BotoCoreError) as error:
-            raise self._error("list", "", error) from error
-        names = [key.removeprefix(f"{self._prefix}/") for key in keys if key.endswith(f"/{MANIFEST_FILE}")]
+        names = [key.removeprefix(f"{self._prefix}/") for key in self._keys() if key.endswith(f"/{MANIFEST_FILE}")]
         return [name.removesuffix(f"/{MANIFEST_FILE}") for name in names if not name.startswith(TOPIC_FOLDER)]
 
     def write(self, name: str, manifest: Manifest, tables: Mapping[str, pa.Table] | None = None) -> None:
         """Write the tables as `<table>.parquet`, then the manifest: where it stands, the truth is whole."""
         try:
             for table_name, table in (tables or {}).items():
-                buffer = io.BytesIO()
-                pq.write_table(table, buffer)
-                self._s3.put_object(
-                    Bucket=self._bucket, Key=self._key(name, f"{table_name}.parquet"), Body=buffer.getvalue()
-                )
+                self._put_table(self._key(name, f"{table_name}.parquet"), table)
             body = json.dumps(asdict(manifest), indent=2).encode()
             self._s3.put_object(Bucket=self._bucket, Key=self._key(name, MANIFEST_FILE), Body=body)
         except (ClientError, BotoCoreError) as error:
             raise self._error("write", name, error) from error
+
+    def forget_user(self, user_id: str) -> int:
+        """Write every Parquet file of the truth, also that of other topics, without the user's rows; returns how many.
+
+        Manifests count what was published and stay as they are.
+        """
+        removed = 0
+        for key in self._keys():
+            if key.endswith(".parquet"):
+                removed += self._forget_in(key, user_id)
+        return removed
+
+    def _forget_in(self, key: str, user_id: str) -> int:
+        try:
+            table = pq.read_table(io.BytesIO(self._s3.get_object(Bucket=self._bucket, Key=key)["Body"].read()))
+            kept = table.filter(pc.field("user_id") != user_id)
+            if kept.num_rows < table.num_rows:
+                self._put_table(key, kept)
+        except (ClientError, BotoCoreError) as error:
+            raise self._error("change", key.removeprefix(f"{self._prefix}/"), error) from error
+        return int(table.num_rows - kept.num_rows)
+
+    def _keys(self) -> list[str]:
+        try:
+            pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=f"{self._prefix}/")
+            return [item["Key"] for page in pages for item in page.get("Contents", [])]
+        except (ClientError, BotoCoreError) as error:
+            raise self._error("list", "", error) from error
+
+    def _put_table(self, key: str, table: pa.Table) -> None:
+        buffer = io.BytesIO()
+        pq.write_table(table, buffer)
+        self._s3.put_object(Bucket=self._bucket, Key=key, Body=buffer.getvalue())
 
     def _key(self, name: str, file: str) -> str:
         return f"{self._prefix}/{name}/{file}"

@@ -14,16 +14,13 @@ import uuid
 from types import TracebackType
 from typing import Any
 
-from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]
 from pyspark.sql import DataFrame
 
-from spark_jobs.lakehouse import BRANCH_AGE_MS, ConcurrentCommitError, Lakehouse, Partition, first_date
+from spark_jobs.lakehouse import Lakehouse, Partition, first_date, losing_to_others
 from spark_jobs.tables import Table
 
 _WAP_ENABLED = "write.wap.enabled"
 _WAP_BRANCH = "spark.wap.branch"
-# A branch that a killed run has left behind is dropped by the first expiry of snapshots after so long.
-_BRANCH_AGE = "history.expire.max-ref-age-ms"
 
 
 class Draft:
@@ -45,8 +42,7 @@ class Draft:
         for table in self.tables:
             loaded = self.lakehouse.load(table)
             if loaded.properties().get(_WAP_ENABLED) != "true":
-                update = loaded.updateProperties().set(_WAP_ENABLED, "true").set(_BRANCH_AGE, str(BRANCH_AGE_MS))
-                update.commit()
+                loaded.updateProperties().set(_WAP_ENABLED, "true").commit()
             self._bases[table] = self.lakehouse.start_history(table)
         self.lakehouse.spark.conf.set(_WAP_BRANCH, self._branch)
         return self
@@ -113,16 +109,11 @@ class Draft:
         overwrite.validateNoConflictingData().validateNoConflictingDeletes()
         for key, value in (summary or {}).items():
             overwrite.set(key, value)
-        try:
+        name = self.lakehouse.identifier(table)
+        with losing_to_others(f"{name} was changed by another run between {first_read} and {last_read}"):
             overwrite.commit()
             transaction.manageSnapshots().removeBranch(self._branch).commit()
             transaction.commitTransaction()
-        except Py4JJavaError as error:
-            name = error.java_exception.getClass().getSimpleName()
-            if name not in ("ValidationException", "CommitFailedException"):
-                raise
-            text = f"{self.lakehouse.identifier(table)} was changed by another run between {first_read} and {last_read}"
-            raise ConcurrentCommitError(text) from error
 
     def _in_dates(self, table: Table) -> Any:
         dates = [str(day) for day in self.dates(table)]

@@ -10,10 +10,12 @@ import json
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import Any
 
+from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]
 from pyspark.errors import IllegalArgumentException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -24,7 +26,6 @@ from spark_jobs.tables import TABLES, Table
 CATALOG = "lakehouse"
 INPUT_CATALOG = "lakehouse_input"
 EPOCH = dt.date(1970, 1, 1)
-BRANCH_AGE_MS = 24 * 60 * 60 * 1000
 _TABLE_PROPERTIES = {
     "format-version": "2",
     "write.parquet.compression-codec": "zstd",
@@ -222,9 +223,8 @@ class Lakehouse:
         """
         branch = f"append_{uuid.uuid4().hex}"
         name = self.identifier(table)
-        made = self.load(table).manageSnapshots().createBranch(branch, base)
-        # What a killed job leaves behind goes with the snapshots that expire.
-        made.setMaxRefAgeMs(branch, BRANCH_AGE_MS).commit()
+        with losing_to_others(f"{name} has changed since snapshot {base}, which has expired"):
+            self.load(table).manageSnapshots().createBranch(branch, base).commit()
         try:
             writer = frame.select(*table.column_names).writeTo(f"{name}.branch_{branch}")
             for key, value in summary.items():
@@ -244,12 +244,19 @@ class Lakehouse:
         """`key` of the newest snapshot of main whose summary has it."""
         return next(self.summaries(table, key), None)
 
-    def summaries(self, table: Table, key: str) -> Iterator[str]:
-        """`key` of every snapshot of main whose summary has it, newest first."""
-        loaded = self.load(table)
-        newest_first = self.iceberg.util.SnapshotUtil.currentAncestorIds(loaded)
-        values = (loaded.snapshot(snapshot_id).summary().get(key) for snapshot_id in newest_first)
+    def summaries(self, table: Table, key: str, newest: int | None = None) -> Iterator[str]:
+        """`key` of every snapshot of main, or of `newest` and its ancestors, whose summary has it; newest first."""
+        values = (snapshot.summary().get(key) for snapshot in self.history(table, newest))
         return (str(value) for value in values if value is not None)
+
+    def history(self, table: Table, newest: int | None = None) -> Iterator[Any]:
+        """The retained snapshots of main, or snapshot `newest` and its ancestors; newest first."""
+        loaded = self.load(table)
+        snapshot = loaded.currentSnapshot() if newest is None else loaded.snapshot(newest)
+        while snapshot is not None:
+            yield snapshot
+            parent = snapshot.parentId()
+            snapshot = None if parent is None else loaded.snapshot(parent)
 
     @property
     def iceberg(self) -> Any:
@@ -268,6 +275,17 @@ class Lakehouse:
 
 class ConcurrentCommitError(Exception):
     """Somebody else committed to the table first; read again and retry."""
+
+
+@contextmanager
+def losing_to_others(text: str) -> Iterator[None]:
+    """Commits in which Iceberg finds that somebody else was faster raise ConcurrentCommitError(text)."""
+    try:
+        yield
+    except Py4JJavaError as error:
+        if error.java_exception.getClass().getSimpleName() not in ("ValidationException", "CommitFailedException"):
+            raise
+        raise ConcurrentCommitError(text) from error
 
 
 def first_date(partition: Any) -> dt.date:

@@ -34,12 +34,15 @@ from spark_jobs.event_schema import (
     parse_types,
     typed_event,
 )
+from spark_jobs.forgotten_users import empty_records, read_tombstones
 from spark_jobs.lakehouse import ConcurrentCommitError, Lakehouse
 from spark_jobs.tables import RAW_EVENTS
 
 Offsets = dict[int, int]
 OFFSETS_KEY = "kafka-end-offsets"
 TOPIC_IDS_KEY = "kafka-topic-ids"
+# What the next landing reads in the snapshots of raw_events.
+POSITION_KEYS = (OFFSETS_KEY, TOPIC_IDS_KEY)
 BROKER_TIMEOUT_SECONDS = 15
 MAX_ATTEMPTS = 5
 
@@ -134,10 +137,9 @@ def read_topic(bootstrap_servers: str, topic: str) -> TopicState:
     """Raises LandingError when broker or topic is missing."""
     connection: dict[str, str | int | float | bool] = {"bootstrap.servers": bootstrap_servers, "log_level": 0}
     consumer = Consumer({**connection, "group.id": "land_raw_events"})
+    admin = AdminClient(connection)  # has to outlive the answer
     try:
-        asked = AdminClient(connection).describe_topics(
-            TopicCollection([topic]), request_timeout=BROKER_TIMEOUT_SECONDS
-        )
+        asked = admin.describe_topics(TopicCollection([topic]), request_timeout=BROKER_TIMEOUT_SECONDS)
         described = asked[topic].result()
         bounds = {
             at.id: consumer.get_watermark_offsets(TopicPartition(topic, at.id), BROKER_TIMEOUT_SECONDS)
@@ -288,7 +290,9 @@ def commit_landing(
     whole = plan_landing(topic, history.position(topic), kafka, accepted)
     for plan in whole.split(lakehouse.settings.pipeline.landing.records_per_commit):
         records = read_records(lakehouse.spark, bootstrap_servers, topic, plan)
-        rows = classify_records(records).withColumn("ingested_at", F.current_timestamp())
+        # Read after `base`: whoever is forgotten from now on changes raw_events, and this landing starts over.
+        rows = classify_records(records).transform(empty_records, read_tombstones(lakehouse))
+        rows = rows.withColumn("ingested_at", F.current_timestamp())
         summary = lakehouse.job_summary(
             run_date=run_date,
             kafka_start_offsets={topic: plan.start},

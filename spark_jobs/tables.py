@@ -73,8 +73,12 @@ RAW_EVENTS = Table(
         ("offset", "BIGINT", "Kafka offset"),
         ("timestamp", "TIMESTAMP", "Kafka timestamp of the record"),
         ("key", "STRING", "Kafka key: the user_id"),
-        ("payload", "BINARY", "the value, byte for byte"),
-        ("error_type", "STRING", "null when valid, else the first check that failed: the record is quarantined"),
+        ("payload", "BINARY", "the value, byte for byte; null for a forgotten user"),
+        (
+            "error_type",
+            "STRING",
+            "null when valid, else the first check that failed, or forgotten_user: the record is quarantined",
+        ),
         ("error_detail", "STRING", "which field or value failed"),
         ("ingested_at", "TIMESTAMP", "when the landing run read the record"),
         ("event", EVENT_DDL, "the payload in typed columns; null when quarantined"),
@@ -304,13 +308,25 @@ PIPELINE_RUNS = Table(
         ("forced", "STRING", "JSON: what the audit before publishing found and force overrode, null when nothing"),
         ("warnings", "STRING", "JSON: names of the checks that found the date implausible, null when none did"),
         ("gaps", "STRING", "JSON: offsets that the run was allowed to leave out, per partition; null without one"),
+        ("remarks", "ARRAY<STRING>", "what was done to the date by hand, such as a rollback, in its order", NULLABLE),
         ("job_seconds", "MAP<STRING, DOUBLE>", "wall seconds of each Spark job of the run"),
         ("recorded_at", "TIMESTAMP", "when the row was written"),
         ("event_date", "DATE", "UTC date that the run processed"),
     ),
 )
 
+FORGOTTEN_USERS = Table(
+    "forgotten_users",
+    "one row per user who was forgotten; no job lets a record of theirs in again",
+    None,
+    _columns(
+        ("user_hash", "STRING", "SHA-256, hexadecimal, of the table's UUID followed by the user_id"),
+        ("forgotten_at", "TIMESTAMP", "when the user was forgotten first"),
+    ),
+)
+
 TABLES = (
     RAW_EVENTS, EVENTS, SESSIONS, USER_DAILY_ACTIVITY, USER_FEATURES,
     USER_SEGMENTS, SEGMENT_PROFILES, SEGMENT_TRANSITIONS, MODEL_RUNS, PIPELINE_RUNS,
+    FORGOTTEN_USERS,
 )  # fmt: skip

@@ -30,6 +30,7 @@ from spark_jobs.audit import AuditError, find_faults
 from spark_jobs.deduplication import PLACE, count_first_records, drop_later_copies, find_copies, mark_first
 from spark_jobs.draft import Draft
 from spark_jobs.feature_windows import build_features, summarise_day
+from spark_jobs.forgotten_users import drop_forgotten, read_tombstones, stop_if_changed
 from spark_jobs.lakehouse import ConcurrentCommitError, Lakehouse
 from spark_jobs.sessionization import assign_sessions, find_open_sessions, summarise_sessions
 from spark_jobs.tables import (
@@ -50,8 +51,9 @@ MAX_ATTEMPTS = 5
 
 
 def read_valid_records(lakehouse: Lakehouse, first: dt.date, last: dt.date) -> DataFrame:
-    """The typed event and its place in Kafka, for each valid record of the dates."""
+    """The typed event and its place in Kafka, for each valid record of the dates whose user nobody has forgotten."""
     raw = lakehouse.read_dates(RAW_EVENTS, first, last).where(F.col("error_type").isNull())
+    raw = raw.transform(drop_forgotten, read_tombstones(lakehouse), "event.user_id")
     return raw.select(*PLACE, "event.*", "event_date")
 
 
@@ -257,7 +259,8 @@ def transform(
 ) -> dict[str, list[str]]:
     """Rebuild the run's dates, the touched ones, those that late events have changed, and what depends on them.
 
-    Snapshots of user_features are made for the run's dates; a date that no run has processed gets none.
+    Snapshots of user_features are made for the run's dates; a date that no run has processed gets none. Without run
+    dates only the touched ones are rebuilt, and what depends on them.
     Raises AuditError, with nothing published, and ConcurrentCommitError where other runs kept winning.
     """
     for attempt in range(1, MAX_ATTEMPTS + 1):
@@ -274,19 +277,22 @@ def transform_once(
     lakehouse: Lakehouse, run_dates: list[dt.date], touched_dates: list[dt.date], is_forced: bool
 ) -> dict[str, list[str]]:
     """One attempt of `transform`. Raises ConcurrentCommitError when another run was faster: nothing is lost by it."""
+    tombstones = read_tombstones(lakehouse)
     raw = lakehouse.partitions(RAW_EVENTS)  # before its rows are read: what lands meanwhile is taken for late
     dates = {*run_dates, *touched_dates, *find_late_dates(lakehouse, run_dates)}
     with Draft(lakehouse, BUILT) as draft:
         changed = rebuild_dates(draft, dates)
         reach = [day + n * DAY for day in changed for n in range(LONGEST_WINDOW_DAYS)]
         snapshots = sorted({*run_dates, *(draft.partitions(USER_FEATURES).keys() & set(reach))})
-        rebuild_features(draft, snapshots)
+        if snapshots:
+            rebuild_features(draft, snapshots)
         faults = find_faults(draft, lakehouse.settings.pipeline.audit) + find_differences(draft)
+        stop_if_changed(lakehouse, tombstones)
         if faults and not is_forced:
             raise AuditError("; ".join(faults))
         rebuilt = draft.dates(EVENTS)
         summary = lakehouse.job_summary(
-            run_date=str(run_dates[-1]),
+            run_date=run_dates[-1] if run_dates else None,
             rebuilt_dates=[str(day) for day in rebuilt],
             rebuilt_snapshots=[str(day) for day in snapshots],
             raw_rows={str(day): raw[day].rows if day in raw else 0 for day in rebuilt},
@@ -305,10 +311,10 @@ def publish(draft: Draft, summary: dict[str, str]) -> None:
     lateness = draft.lakehouse.settings.pipeline.transform.allowed_lateness_days
     built = [*draft.dates(EVENTS), *draft.dates(SESSIONS)]
     nearby = (min(built) - max(lateness, 1) * DAY, max(built) + max(lateness, 1) * DAY)
-    snapshots = draft.dates(USER_FEATURES)
+    snapshots = draft.dates(USER_FEATURES) or built
     # Back to the first date that a snapshot sees, and on to the last snapshot that sees a date.
     reach = (LONGEST_WINDOW_DAYS - 1) * DAY
-    windows = (min(snapshots[0] - reach, nearby[0]), max(snapshots[-1], max(built) + reach, nearby[1]))
+    windows = (min(min(snapshots) - reach, nearby[0]), max(max(snapshots), max(built) + reach, nearby[1]))
     for table in BUILT:
         draft.publish(table, *(windows if table in (USER_FEATURES, USER_DAILY_ACTIVITY) else nearby), summary)
 

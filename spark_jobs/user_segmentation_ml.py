@@ -33,6 +33,7 @@ import config
 from config.loader import NameRule, Segmentation
 from spark_jobs.audit import AuditError, find_faults
 from spark_jobs.draft import Draft
+from spark_jobs.forgotten_users import drop_forgotten, read_tombstones, stop_if_changed
 from spark_jobs.lakehouse import ConcurrentCommitError, Lakehouse
 from spark_jobs.tables import (
     LONGEST_WINDOW_DAYS,
@@ -223,11 +224,15 @@ def count_transitions(segments: DataFrame, before: DataFrame, date: dt.date) -> 
 
 
 def read_features(lakehouse: Lakehouse, date: dt.date, features: tuple[str, ...]) -> DataFrame:
-    """user_id, snapshot_date and `features` as doubles, for one date; unknown features are named in the error."""
+    """user_id, snapshot_date and `features` as doubles, for one date, without users who were forgotten.
+
+    Unknown features are named in the error.
+    """
     if unknown := sorted(set(features) - set(USER_FEATURES.column_names)):
         raise SegmentationError(f"user_features has no column {', '.join(unknown)}; see segmentation in pipeline.yaml")
     columns = [F.col(name).cast("double").alias(name) for name in features]
-    return lakehouse.read_dates(USER_FEATURES, date, date).select("user_id", "snapshot_date", *columns)
+    users = lakehouse.read_dates(USER_FEATURES, date, date).transform(drop_forgotten, read_tombstones(lakehouse))
+    return users.select("user_id", "snapshot_date", *columns)
 
 
 def find_champion(lakehouse: Lakehouse, date: dt.date, policy: str) -> TrainedModel | None:
@@ -339,8 +344,9 @@ def segment_date(
     """Score one date, training a model where there is no champion; replaces the date's partitions.
 
     Raises SegmentationError, AuditError, and ConcurrentCommitError where another run has changed the date or the one
-    before meanwhile; nothing is published then.
+    before meanwhile, or has forgotten a user; nothing is published then.
     """
+    tombstones = read_tombstones(lakehouse)
     model = find_champion(lakehouse, date, settings.model_policy)
     names = model.features if model else settings.log_features + settings.share_features
     features = read_features(lakehouse, date, names).persist()
@@ -356,6 +362,7 @@ def segment_date(
         draft.replace_dates(SEGMENT_PROFILES, profile_segments(scored, names), [date])
         draft.replace_dates(USER_SEGMENTS, segments, [date])
         faults = find_faults(draft, lakehouse.settings.pipeline.audit)
+        stop_if_changed(lakehouse, tombstones)
         if faults and not is_forced:
             raise AuditError("; ".join(faults))
         summary = lakehouse.job_summary(run_date=str(date), forced=faults)

@@ -12,7 +12,13 @@ from tests.running_stack import RunningStack
 
 TESTS = Path(__file__).parent
 # What takes longest begins first, so that both processes end together; folders and files below tests/.
-LONGEST_FIRST = ("unit/spark_jobs/test_transform_dates.py", "unit/spark_jobs", "unit", "integration")
+LONGEST_FIRST = (
+    "unit/spark_jobs/test_any_order.py",
+    "unit/spark_jobs/test_transform_clickstream.py",
+    "unit/spark_jobs",
+    "unit",
+    "integration",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -163,7 +163,7 @@ def follow(api: AirflowApi, wanted: DateRange, skipped: set[str], parallel_dates
     """
     watch = Watch(api, wanted.first, wanted.last, skipped)
     console = Console()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn())
     told = ""
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
         bar = progress.add_task("", total=None)

@@ -18,7 +18,7 @@ from rich.table import Table as RichTable
 from config import Settings
 from config.catalog import count_partition_rows, open_catalog
 from data_generator.dataset_replay import replay_name
-from data_generator.truth import TruthStore, date_name
+from data_generator.truth import Manifest, TruthStore, date_name
 from infra.local.airflow_runs import DagRun, DateRange
 
 COUNTED = ("raw_events", "events", "user_segments")
@@ -34,14 +34,22 @@ class RecordedRun:
 
 
 @dataclass(frozen=True)
+class Publication:
+    """What the source of a run would do, and why it would not; neither when the topic has the date already."""
+
+    to_do: str | None = None
+    refusal: str | None = None
+
+
+@dataclass(frozen=True)
 class DateState:
-    """What stands about one date; `rows` counts the tables of `COUNTED`, `to_publish` says what the source would do."""
+    """What stands about one date; `rows` counts the tables of `COUNTED`, `publication` is what the source would do."""
 
     date: dt.date
     rows: Mapping[str, int]
     recorded: RecordedRun | None
     run_state: str | None
-    to_publish: str | None
+    publication: Publication
 
     @property
     def last_run(self) -> str:
@@ -52,7 +60,9 @@ class DateState:
 
     @property
     def change(self) -> str:
-        """What a run would change in the tables behind raw_events."""
+        """What a run would put on the topic and change in the tables behind raw_events."""
+        if self.publication.refusal:
+            return f"fails: {self.publication.refusal}"
         waiting = self.rows["raw_events"] - self.recorded.landed if self.recorded else 0
         if self.recorded is None:
             change = "everything"
@@ -60,7 +70,7 @@ class DateState:
             change = f"{waiting:,} records of raw_events wait"
         else:
             change = "the same rows again"
-        return f"{self.to_publish}, {change}" if self.to_publish else change
+        return f"{self.publication.to_do}, {change}" if self.publication.to_do else change
 
 
 def print_preview(settings: Settings, wanted: DateRange, to_run: Sequence[dt.date], runs: Sequence[DagRun]) -> None:
@@ -103,7 +113,7 @@ def read_states(
 ) -> list[DateState]:
     """The state of every date of the range, in order."""
     counts = {name: _count(_load(catalog, settings, name)) for name in COUNTED}
-    published = set(TruthStore(settings, settings.pipeline.topic.name).names())
+    published = read_published(settings)
     run_states = {run.date: run.state for run in runs}
     days = [wanted.first + dt.timedelta(days=n) for n in range((wanted.last - wanted.first).days + 1)]
     return [
@@ -112,23 +122,36 @@ def read_states(
             rows={name: by_date.get(day, 0) for name, by_date in counts.items()},
             recorded=recorded.get(day),
             run_state=run_states.get(day),
-            to_publish=describe_publication(settings, wanted.conf, day, published),
+            publication=describe_publication(settings, wanted.conf, day, published),
         )
         for day in days
     ]
 
 
-def describe_publication(settings: Settings, conf: Mapping[str, Any], date: dt.date, published: set[str]) -> str | None:
-    """What the run would put on the topic; None when it is there already, or when somebody else fills the topic."""
+def describe_publication(
+    settings: Settings, conf: Mapping[str, Any], date: dt.date, published: Mapping[str, Manifest]
+) -> Publication:
+    """What the run of a date would publish; nothing when somebody else fills the topic."""
     source = conf.get("event_source", settings.pipeline.source.kind)
     if source == "generator":
         events = conf.get("events", settings.pipeline.generator.events_per_date)
-        return None if date_name(date) in published else f"generates {events:,} events"
+        manifest = published.get(date_name(date))
+        if manifest is None:
+            return Publication(to_do=f"generates {events:,} events")
+        has = manifest.parameters["events"]
+        return Publication(refusal=None if has == events else f"published with {has:,} events, not {events:,}")
     if source == "replay":
         file = Path(conf.get("replay_file") or str(settings.pipeline.source.replay_file))
-        is_there = bool({replay_name(file), replay_name(file, date)} & published)
-        return None if is_there else f"replays {file.name}"
-    return None
+        is_there = replay_name(file) in published or replay_name(file, date) in published
+        return Publication(to_do=None if is_there else f"replays {file.name}")
+    return Publication()
+
+
+def read_published(settings: Settings) -> dict[str, Manifest]:
+    """Every publication on the topic by its name in the truth."""
+    store = TruthStore(settings, settings.pipeline.topic.name)
+    manifests = {name: store.read_manifest(name) for name in store.names()}
+    return {name: manifest for name, manifest in manifests.items() if manifest}
 
 
 def read_recorded_runs(table: Table | None) -> dict[dt.date, RecordedRun]:

@@ -49,6 +49,7 @@ COLUMNS: dict[str, list[tuple[str, pa.DataType]]] = {
         ("forced", pa.string()),
         ("warnings", pa.string()),
         ("gaps", pa.string()),
+        ("remarks", pa.list_(pa.string())),
         ("job_seconds", pa.map_(pa.string(), pa.float64())),
         ("recorded_at", pa.timestamp("us", tz="UTC")),
         *DATE,
@@ -249,17 +250,37 @@ def test_what_the_run_rebuilt_is_checked_and_reported(
 ) -> None:
     neighbour = APRIL[8]
     lake.land(DAY, 0, 2, [*valid(DAY, "a"), *valid(neighbour, "b")])
+    started = started_seconds_ago(0)
     done = {"run_date": json.dumps(str(DAY)), "forced": '["a fall"]', "rebuilt_snapshots": '["2025-04-10"]'}
+    done["job_started_ms"] = started
     rebuilt = json.dumps([str(neighbour), str(DAY)])
     lake.append("events", clean(DAY, "a"), rebuilt_dates=rebuilt, **done)
     with pytest.raises(failure, match=r"^2025-04-09: 0 clean events, but raw_events has 1"):
         run_audit.check_transform(DAY, {"rebuild_dates": []})
     lake.append("events", clean(neighbour, "b"))
     assert run_audit.check_transform(DAY, {"rebuild_dates": []}) == {
+        "job_started_ms": int(started),
         "rebuilt_dates": ["2025-04-09", "2025-04-10"],
         "rebuilt_snapshots": ["2025-04-10"],
         "forced": ["a fall"],
     }
+
+
+def test_records_that_land_while_a_date_is_transformed_are_left_to_the_run_that_landed_them(
+    lake: Lake, run_audit: ModuleType, failure: type[Exception]
+) -> None:
+    lake.land(DAY, 0, 1, valid(DAY, "a"))
+    done = {"run_date": json.dumps(str(DAY)), "rebuilt_dates": json.dumps([str(DAY)])}
+    lake.append("events", clean(DAY, "a"), job_started_ms=started_seconds_ago(0), **done)
+    time.sleep(0.01)
+    lake.land(APRIL[10], 1, 2, valid(DAY, "late"))
+    transformed = run_audit.check_transform(DAY, {"rebuild_dates": []})
+    landed = {"start_offsets": {}, "end_offsets": {}, "gaps": [], "too_late": 0}
+    run_audit.record_run(DAY, "run", landed, transformed, [])
+    # What has landed before the job began is its own affair.
+    lake.append("events", [], job_started_ms=started_seconds_ago(0), **done)
+    with pytest.raises(failure, match=r"^2025-04-10: 1 clean events, but raw_events has 2"):
+        run_audit.check_transform(DAY, {"rebuild_dates": []})
 
 
 def test_a_copy_on_a_date_nearby_is_a_duplicate_where_its_offset_is_the_higher_one(
@@ -290,6 +311,20 @@ def fill_segments(lake: Lake, users: list[str], segmented: list[str], profiled: 
 def test_one_segment_for_each_user_passes(lake: Lake, run_audit: ModuleType) -> None:
     fill_segments(lake, ["a", "b"], ["a", "b"], profiled=2)
     run_audit.check_segments(DAY)
+
+
+def test_segments_of_features_that_another_run_has_changed_are_left_to_that_run(
+    lake: Lake, run_audit: ModuleType, failure: type[Exception]
+) -> None:
+    fill_segments(lake, ["a"], ["a"], profiled=1)
+    run = {"run_date": json.dumps(str(DAY))}
+    lake.append("user_segments", [], job_started_ms=started_seconds_ago(0), **run)
+    time.sleep(0.01)
+    lake.append("user_features", [{"user_id": "new", "snapshot_date": DAY}])
+    run_audit.check_segments(DAY)
+    lake.append("user_segments", [], job_started_ms=started_seconds_ago(0), **run)
+    with pytest.raises(failure, match="2 users have features, 1 rows"):
+        run_audit.check_segments(DAY)
 
 
 @pytest.mark.parametrize(
@@ -329,7 +364,13 @@ def recorded(lake: Lake, run_audit: ModuleType) -> Recorded:
         gaps = [{"partition": 0, "from": 2, "to": 4, "reason": "deleted"}] if "gap" in run_id else []
         landed: dict[str, Any] = {"start_offsets": {"0": 0}, "end_offsets": {"0": 6}, "gaps": gaps}
         landed |= {"too_late": 4, "rebuild_dates": []}
-        run_audit.record_run(DAY, run_id, landed, {"rebuilt_dates": rebuilt, "forced": forced or []}, warned or [])
+        run_audit.record_run(
+            DAY,
+            run_id,
+            landed,
+            {"rebuilt_dates": rebuilt, "forced": forced or [], "job_started_ms": int(time.time() * 1000)},
+            warned or [],
+        )
         rows: list[dict[str, Any]] = lake.table("pipeline_runs").scan().to_arrow().to_pylist()
         assert all(row.pop("recorded_at") for row in rows)
         return sorted(rows, key=lambda row: str(row["event_date"]))
@@ -338,7 +379,9 @@ def recorded(lake: Lake, run_audit: ModuleType) -> Recorded:
 
 
 def test_a_run_is_one_row_of_counts_and_a_rerun_replaces_it(lake: Lake, recorded: Recorded) -> None:
-    lake.append("pipeline_runs", [{"run_id": "other", "recorded_at": dt.datetime.now(dt.UTC), "event_date": APRIL[0]}])
+    rolled_back = {"remarks": ["events were rolled back"]}
+    before = [{"run_id": "other", "event_date": APRIL[0]}, {"run_id": "zeroth", "event_date": DAY} | rolled_back]
+    lake.append("pipeline_runs", [row | {"recorded_at": dt.datetime.now(dt.UTC)} for row in before])
     lake.land(DAY, 0, 6, [*valid(DAY, "a", "b", "b", "c"), *quarantined(DAY, 2)])
     lake.land(DAY, 6, 7, valid(APRIL[0], "late"))
     lake.append("events", clean(DAY, "a", "b", "c"))
@@ -377,6 +420,7 @@ def test_a_run_is_one_row_of_counts_and_a_rerun_replaces_it(lake: Lake, recorded
         "forced": None,
         "warnings": None,
         "gaps": None,
+        "remarks": ["events were rolled back"],
         "event_date": DAY,
     }
     noted = {"run_id": "second", "forced": '["a fall"]', "warnings": '["date_is_fresh"]'}

@@ -8,6 +8,7 @@ from datetime import date
 from typing import Any
 
 import boto3
+import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 import pytest
 
@@ -160,3 +161,19 @@ def test_each_date_has_its_own_manifest(settings: Settings, sink: ListSink) -> N
     assert event_producer.main(["--date", "2025-04-02", *COMMAND[2:]]) == 0
     assert read_manifest(settings, date(2025, 4, 2)) is not None
     assert sum(produced_by_date(settings).values()) == len(sink.records)
+
+
+@pytest.mark.usefixtures("bucket")
+def test_a_forgotten_user_leaves_the_tables_of_every_topic_and_no_count(settings: Settings) -> None:
+    users = pa.table({"user_id": ["007", "008", "007"], "persona": ["a", "b", "c"]})
+    stores = [TruthStore(settings, topic) for topic in (settings.pipeline.topic.name, "another-topic")]
+    for store in stores:
+        store.write(date_name(TUESDAY), make_manifest(), {"users": users, "sessions": users.select(["user_id"])})
+    assert [stores[0].forget_user("007") for _ in range(2)] == [8, 0]
+    s3 = boto3.client("s3", region_name="us-east-1")
+    keys = [item["Key"] for item in s3.list_objects_v2(Bucket="lake")["Contents"] if item["Key"].endswith(".parquet")]
+    assert len(keys) == 4
+    for key in keys:
+        left = pq.read_table(io.BytesIO(s3.get_object(Bucket="lake", Key=key)["Body"].read()))
+        assert left.column("user_id").to_pylist() == ["008"]
+    assert all(store.read_manifest(date_name(TUESDAY)) == make_manifest() for store in stores)

@@ -22,21 +22,17 @@ from uuid import UUID
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from pyspark.sql import functions as F
 
-import config
 from spark_jobs.draft import Draft
 from spark_jobs.lakehouse import Lakehouse
-from spark_jobs.land_raw_events import classify_records
-from spark_jobs.tables import EVENTS, RAW_EVENTS, SESSIONS, USER_DAILY_ACTIVITY, USER_FEATURES, Table
+from spark_jobs.tables import EVENTS, SESSIONS, USER_DAILY_ACTIVITY, USER_FEATURES, Table
 from spark_jobs.transform_clickstream import transform
-from tests.unit.spark_jobs.conftest import RECORD_DDL
+from tests.unit.spark_jobs.small_frames import fill_raw_events, open_lake, read_everything
 
 DATES = [date(2025, 4, day) for day in (1, 2, 3, 4)]
 START = datetime(2025, 4, 1, tzinfo=UTC)
 GAP = timedelta(minutes=30)
 LATENESS_DAYS = 3
-BUILT = (EVENTS, SESSIONS, USER_DAILY_ACTIVITY, USER_FEATURES)
 EXAMPLES = int(os.environ.get("ANY_ORDER_EXAMPLES", "3"))
 
 
@@ -108,24 +104,8 @@ def place(landed: list[Record]) -> list[Placed]:
     return placed
 
 
-def fill_raw_events(lakehouse: Lakehouse, placed: list[Placed]) -> None:
-    """Append records to raw_events as landing would."""
-    seen_at = datetime(2025, 4, 5, tzinfo=UTC)
-    rows = [("t", p.record.partition, p.offset, seen_at, b"k", p.record.payload) for p in placed]
-    frame = classify_records(lakehouse.spark.createDataFrame(rows, RECORD_DDL))
-    base = lakehouse.start_history(RAW_EVENTS)
-    lakehouse.append_if_unchanged(RAW_EVENTS, frame.withColumn("ingested_at", F.current_timestamp()), base, {})
-
-
-def read_everything(lakehouse: Lakehouse) -> dict[str, list[str]]:
-    """Every row of the built tables as text, sorted."""
-    return {table.name: sorted(map(str, lakehouse.read(table).collect())) for table in BUILT}
-
-
-def open_lake(folder: Path) -> Lakehouse:
-    lakehouse = Lakehouse("test", config.load(), output_path=str(folder))
-    lakehouse.create_tables()
-    return lakehouse
+def land(lakehouse: Lakehouse, placed: list[Placed]) -> None:
+    fill_raw_events(lakehouse, [(p.record.partition, p.offset, p.record.payload) for p in placed])
 
 
 # -- the oracle -------------------------------------------------------------------------------------------------------
@@ -212,7 +192,7 @@ def test_order_repetition_and_late_delivery_change_no_row(history: tuple[list[Re
     landed, runs = history
     placed = place(landed)
     with TemporaryDirectory() as folder, open_lake(Path(folder)) as lakehouse:
-        fill_raw_events(lakehouse, placed)
+        land(lakehouse, placed)
         transform(lakehouse, DATES, [])
         check_against_oracle(lakehouse, placed, DATES)
         at_once = read_everything(lakehouse)
@@ -221,7 +201,7 @@ def test_order_repetition_and_late_delivery_change_no_row(history: tuple[list[Re
         for run in runs:
             batch = waiting.pop(0) if waiting else []
             if batch:
-                fill_raw_events(lakehouse, batch)
+                land(lakehouse, batch)
             touched = sorted({p.record.time.date() for p in batch} & {day for day in done if day > run})
             transform(lakehouse, [run], touched)
             done.add(run)
@@ -249,7 +229,7 @@ def test_dates_that_run_at_the_same_time_give_what_one_after_the_other_gives(
     landed += [Record(1, 1, next_day, 1, 0)]  # a copy of an event of the date before
     placed = place(landed)
     with open_lake(tmp_path / "parallel") as lakehouse:
-        fill_raw_events(lakehouse, placed)
+        land(lakehouse, placed)
         with ThreadPoolExecutor(2) as threads:
             jobs = [threads.submit(transform_in_session_of_its_own, lakehouse, day) for day in DATES[:2]]
             assert [job.result() for job in jobs] == [[], []]
@@ -277,10 +257,10 @@ def test_a_run_that_dies_between_two_publications_is_made_good_by_its_rerun(
     late = [Record(4, 1, 1440 - 15, 0, 1), Record(5, 1, 1440 - 40, 0, 2), Record(6, 1, 1440 - 89, 0, 3)]
     placed = place(landed + late)
     with open_lake(tmp_path) as lakehouse:
-        fill_raw_events(lakehouse, placed[:3])
+        land(lakehouse, placed[:3])
         transform(lakehouse, DATES[:3], [])
         for deadly in (1, 2, 3):
-            fill_raw_events(lakehouse, [placed[2 + deadly]])
+            land(lakehouse, [placed[2 + deadly]])
             published.clear()
             with monkeypatch.context() as patched:
                 patched.setattr(Draft, "publish", publish_until(deadly))

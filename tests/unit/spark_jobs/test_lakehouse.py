@@ -69,7 +69,7 @@ def test_describe_shows_the_comment_of_every_column_and_table(lake: Lakehouse) -
         }
         assert described["Comment"] == table.comment
         assert all([table.comment, *(column.comment for column in table.columns)]), table.name
-    assert describe(lake, RAW_EVENTS)["payload"] == "the value, byte for byte"
+    assert describe(lake, RAW_EVENTS)["payload"] == "the value, byte for byte; null for a forgotten user"
     assert describe(lake, EVENTS)["session_id"] == "the client's own session, not ours"
 
 
@@ -90,6 +90,7 @@ def test_each_table_is_partitioned_by_its_date(lake: Lakehouse) -> None:
         "segment_transitions": "snapshot_date",
         "model_runs": None,
         "pipeline_runs": "event_date",
+        "forgotten_users": None,
     }
 
 

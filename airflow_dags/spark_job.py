@@ -1,0 +1,30 @@
+"""A Spark job of ours as a task, and the arguments that every task of every DAG has."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
+
+from config.loader import PROJECT_ROOT
+
+JOBS = PROJECT_ROOT / "spark_jobs"
+DEFAULT_ARGUMENTS: dict[str, Any] = {
+    "owner": "lakehouse",
+    "retries": 2,
+    "retry_delay": dt.timedelta(seconds=20),
+    "execution_timeout": dt.timedelta(hours=2),
+}
+
+
+def submit(job: str, arguments: list[str]) -> SparkSubmitOperator:
+    """A Spark job as a task of the same name, once at a time: two would compete for the same dates."""
+    return SparkSubmitOperator(
+        task_id=job,
+        application=str(JOBS / f"{job}.py"),
+        application_args=arguments,
+        name=f"{job} {{{{ run_id }}}}",
+        conn_id="spark_default",
+        max_active_tis_per_dag=1,
+    )

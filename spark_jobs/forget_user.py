@@ -1,0 +1,334 @@
+"""Removes a user from every table, every retained snapshot, the generator's truth and the results of Athena.
+
+Input: a user_id.
+Output: a tombstone in forgotten_users, which landing, transform and segmentation obey from then on; the user's rows of
+raw_events emptied, so that every offset of Kafka stays accounted for; the dates of their events rebuilt without them by
+the transform itself; the segments counted again; then every file that still holds them deleted, with the snapshots that
+need it. A table of what was removed where.
+
+The tombstone comes first, and each step finds in the tables what is left to do: after a kill at any point the same
+command finishes the work.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import datetime as dt
+import sys
+from functools import reduce
+from typing import Any
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+from rich.console import Console
+from rich.table import Table as RichTable
+
+import config
+from config import Settings
+from data_generator.truth import TruthStore
+from spark_jobs.audit import AuditError
+from spark_jobs.forgotten_users import EMPTIED, ERROR_TYPE, Tombstones, read_tombstones
+from spark_jobs.lakehouse import ConcurrentCommitError, Lakehouse, losing_to_others
+from spark_jobs.maintain_tables import call, carry_position, drop_dead_branches, expire_snapshots
+from spark_jobs.run_remarks import add_remark
+from spark_jobs.tables import (
+    EVENTS,
+    FORGOTTEN_USERS,
+    PIPELINE_RUNS,
+    RAW_EVENTS,
+    SEGMENT_PROFILES,
+    SEGMENT_TRANSITIONS,
+    SESSIONS,
+    USER_DAILY_ACTIVITY,
+    USER_FEATURES,
+    USER_SEGMENTS,
+    Table,
+)
+from spark_jobs.transform_clickstream import DATES_PER_DRAFT, DAY, batched, transform
+from spark_jobs.user_segmentation_ml import count_transitions, profile_segments, read_features
+
+# The tables that know users, in the order in which the data flows.
+TABLES_WITH_USERS = (RAW_EVENTS, EVENTS, SESSIONS, USER_DAILY_ACTIVITY, USER_FEATURES, USER_SEGMENTS)
+RESULT_SUFFIXES = (".csv", ".txt")
+# The columns of pipeline_runs that count rows of one table, and all that change when a user goes.
+RUN_COUNTS = {"clean": EVENTS, "sessions": SESSIONS, "users": USER_DAILY_ACTIVITY, "segmented_users": USER_SEGMENTS}
+RECOUNTED = ("landed", "quarantined", "duplicates", *RUN_COUNTS)
+MAX_ATTEMPTS = 5
+UNREACHED = """\
+Not reached, because it is not the lake's: the topic in Kafka until its retention ends (landing empties what it reads of
+it), the source's own files, copies that people made, versions that the bucket keeps of deleted objects, and Airflow's
+record of a run whose parameter was the id. Not searched: tables and files that queries of Athena wrote."""
+
+
+class ForgetError(Exception):
+    """The user is not gone from everywhere yet; the message says where from, and what to do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class User:
+    """Whom to forget; `tombstones` has theirs alone."""
+
+    user_id: str
+    tombstones: Tombstones
+
+    def rows_of(self, table: Table) -> Column:
+        """True for the rows of `table` that are the user's."""
+        if table == RAW_EVENTS:
+            return F.expr(self.tombstones.names_record())
+        return F.col("user_id") == F.lit(self.user_id)
+
+
+def record_tombstone(lakehouse: Lakehouse, user_id: str) -> User:
+    """Make sure that every job knows from now on that the user is forgotten."""
+    known = read_tombstones(lakehouse)
+    user_hash = known.hash_user(user_id)
+    if user_hash not in known.hashes:
+        row = lakehouse.spark.createDataFrame([(user_hash,)], "user_hash STRING")
+        row.withColumn("forgotten_at", F.current_timestamp()).writeTo(lakehouse.identifier(FORGOTTEN_USERS)).append()
+    return User(user_id, Tombstones(known.salt, (user_hash,)))
+
+
+def find_dates(lakehouse: Lakehouse, table: Table, user: User) -> dict[dt.date, int]:
+    """The user's rows on each date on which there are any."""
+    rows = lakehouse.read(table).where(user.rows_of(table)).groupBy(table.partition_column).count().collect()
+    return {row[0]: row[1] for row in rows}
+
+
+def remove_from_tables(lakehouse: Lakehouse, user: User, found: dict[Table, dict[dt.date, int]]) -> None:
+    """Take the user out of the newest snapshot of every table; `found` are the rows of each table on each date.
+
+    Raises ConcurrentCommitError where another run came between, and AuditError; what was done stays done.
+    """
+    empty_raw_events(lakehouse, user, sorted(found[RAW_EVENTS]))
+    built = {day for table in (EVENTS, SESSIONS, USER_DAILY_ACTIVITY) for day in found[table]}
+    for dates in batched(sorted(built), DATES_PER_DRAFT):
+        transform(lakehouse, [], dates)
+    delete_rows(lakehouse, USER_FEATURES, user)  # what a rollback has brought back: the rebuilt dates have none
+    recount_segments(lakehouse, user, sorted(found[USER_SEGMENTS]))
+    recount_runs(lakehouse)
+
+
+def empty_raw_events(lakehouse: Lakehouse, user: User, dates: list[dt.date]) -> None:
+    """Empty the user's rows, of which there are some on `dates`."""
+    add_remark(lakehouse, dates, f"{dt.datetime.now(dt.UTC):%Y-%m-%d}: a user was forgotten, the records are empty now")
+    # A landing that does not know the tombstone began before this commit, and either is seen below or starts over.
+    carry_position(lakehouse)
+    name = lakehouse.identifier(RAW_EVENTS)
+    values = ", ".join(f"{column} = {value}" for column, value in EMPTIED.items())
+    with losing_to_others(f"{name} was changed by another run meanwhile"):
+        lakehouse.spark.sql(f"UPDATE {name} SET {values} WHERE {user.tombstones.names_record()}")
+
+
+def delete_rows(lakehouse: Lakehouse, table: Table, user: User) -> None:
+    """Delete the user's rows of a table, in one commit; none where there are none."""
+    if lakehouse.read(table).where(user.rows_of(table)).isEmpty():
+        return
+    name = lakehouse.identifier(table)
+    with losing_to_others(f"{name} was changed by another run meanwhile"):
+        lakehouse.spark.sql(f"DELETE FROM {name} WHERE user_id = :user_id", args={"user_id": user.user_id})
+
+
+def recount_segments(lakehouse: Lakehouse, user: User, dates: list[dt.date]) -> None:
+    """Profiles and transitions of `dates` without the user, and then user_segments, by which a rerun finds them."""
+    moved = {*dates, *(day + DAY for day in dates)} & set(lakehouse.partition_dates(USER_SEGMENTS))
+    for some in batched(dates, DATES_PER_DRAFT):
+        profiles = [profile_date(lakehouse, user, day) for day in some]
+        lakehouse.replace_dates(SEGMENT_PROFILES, reduce(DataFrame.unionByName, profiles), some)
+    for some in batched(sorted(moved), DATES_PER_DRAFT):
+        transitions = [
+            count_transitions(read_segments(lakehouse, user, day), read_segments(lakehouse, user, day - DAY), day)
+            for day in some
+        ]
+        lakehouse.replace_dates(SEGMENT_TRANSITIONS, reduce(DataFrame.unionByName, transitions), some)
+    delete_rows(lakehouse, USER_SEGMENTS, user)
+
+
+def read_segments(lakehouse: Lakehouse, user: User, date: dt.date) -> DataFrame:
+    """user_segments of one date without the user."""
+    return lakehouse.read_dates(USER_SEGMENTS, date, date).where(~user.rows_of(USER_SEGMENTS))
+
+
+def profile_date(lakehouse: Lakehouse, user: User, date: dt.date) -> DataFrame:
+    """segment_profiles of one date without the user, over the features that it had."""
+    before = lakehouse.read_dates(SEGMENT_PROFILES, date, date).select(F.map_keys("centroid")).first()
+    names = tuple(before[0]) if before else ()
+    features = read_features(lakehouse, date, names).drop("snapshot_date")
+    return profile_segments(read_segments(lakehouse, user, date).join(features, "user_id", "left"), names)
+
+
+def recount_runs(lakehouse: Lakehouse) -> None:
+    """Bring the counts of pipeline_runs up to date; of what landed, on the dates with forgotten users only."""
+    raw = lakehouse.read(RAW_EVENTS).groupBy("event_date")
+    counts = raw.agg(
+        F.count("*").alias("landed"),
+        F.count("error_type").alias("quarantined"),
+        F.count_if(F.col("error_type") == ERROR_TYPE).alias("forgotten"),
+    )
+    raw_counts = {row.event_date: row for row in counts.where("forgotten > 0").collect()}
+    rows = {
+        column: {day: partition.rows for day, partition in lakehouse.partitions(table).items()}
+        for column, table in RUN_COUNTS.items()
+    }
+    recounted = []
+    for run in lakehouse.read(PIPELINE_RUNS).where("landed IS NOT NULL").select("event_date", *RECOUNTED).collect():
+        known = run.asDict()
+        now = known | {name: counts.get(run.event_date, 0) for name, counts in rows.items()}
+        if of_date := raw_counts.get(run.event_date):
+            duplicates = of_date.landed - of_date.quarantined - now["clean"]
+            now |= {"landed": of_date.landed, "quarantined": of_date.quarantined, "duplicates": duplicates}
+        else:
+            now["clean"] = known["clean"]
+        if now != known:
+            recounted.append(now)
+    if not recounted:
+        return
+    name = lakehouse.identifier(PIPELINE_RUNS)
+    schema = ", ".join(["event_date DATE", *(f"{column} BIGINT" for column in RECOUNTED)])
+    lakehouse.spark.createDataFrame(recounted, schema).createOrReplaceTempView("recounted")
+    with losing_to_others(f"{name} was changed by another run meanwhile"):
+        values = ", ".join(f"run.{column} = recounted.{column}" for column in RECOUNTED)
+        lakehouse.spark.sql(
+            f"MERGE INTO {name} run USING recounted ON run.event_date = recounted.event_date "
+            f"WHEN MATCHED THEN UPDATE SET {values}"
+        )
+
+
+def purge_files(lakehouse: Lakehouse, table: Table, user: User) -> int:
+    """Delete every file that holds the user, with the snapshots that need it; returns their number.
+
+    The newest snapshot needs none of them any more: they belong to older ones, to discarded drafts, or to none where a
+    job was killed. Raises ForgetError where a run that is under way still needs one.
+    """
+    loaded = lakehouse.load(table)
+    stored = {
+        name_of(file.location()): str(file.location())
+        for file in loaded.io().listPrefix(f"{loaded.location()}/").iterator()
+        if file.location().endswith(".parquet")
+    }
+    newest = list_names(loaded.newScan())
+    holding = find_holding(lakehouse, table, user, [stored[name] for name in stored.keys() - newest])
+    if not holding:
+        return 0
+    now = dt.datetime.now(dt.UTC)
+    drop_dead_branches(lakehouse, table, now)
+    for branch in lakehouse.load(table).refs():
+        if branch != "main" and holding & list_names(loaded.newScan().useRef(branch)):
+            raise ForgetError(
+                f"a run that is under way has the user in its draft {branch} of {table.name}; it will not be able to "
+                "publish it: run the same command again when it has ended (a day later where it was killed)"
+            )
+    # Manifests keep the least and greatest value of the files that a commit removed; new ones do not.
+    call(lakehouse, "rewrite_manifests", table, use_caching="false")
+    expire_snapshots(lakehouse, table, now)
+    for name in holding:
+        if loaded.io().newInputFile(stored[name]).exists():
+            loaded.io().deleteFile(stored[name])
+    return len(holding)
+
+
+def list_names(scan: Any) -> set[str]:
+    """The names of a scan's files: each contains a UUID, and locations may be written in several ways."""
+    return {name_of(task.file().location()) for task in scan.planFiles().iterator()}
+
+
+def find_holding(lakehouse: Lakehouse, table: Table, user: User, locations: list[str]) -> set[str]:
+    """The names of those Parquet files that hold the user; one that a killed job has cut short cannot be read."""
+    if not locations:
+        return set()
+    rows = lakehouse.spark.read.option("ignoreCorruptFiles", "true").schema(table.ddl).parquet(*locations)
+    found = rows.where(user.rows_of(table)).select(F.col("_metadata.file_path")).distinct().collect()
+    return {name_of(row.file_path) for row in found}
+
+
+def name_of(location: str) -> str:
+    return location.rpartition("/")[2]
+
+
+def delete_results(lakehouse: Lakehouse, user: User) -> int:
+    """Delete the results of Athena's queries in which the id stands; a query makes them again. Returns their number."""
+    io = lakehouse.load(FORGOTTEN_USERS).io()
+    files = [str(file.location()) for file in io.listPrefix(f"{lakehouse.settings.paths.athena_results}/").iterator()]
+    results = [file for file in files if file.endswith(RESULT_SUFFIXES)]
+    if not results:
+        return 0
+    lines = lakehouse.spark.read.text(results).where(F.col("value").contains(user.user_id.replace('"', '""')))
+    holding = {name_of(row.file_path) for row in lines.select(F.col("_metadata.file_path")).distinct().collect()}
+    for file in files:
+        if name_of(file.removesuffix(".metadata")) in holding:
+            io.deleteFile(file)
+    return len(holding)
+
+
+def remove_everywhere(lakehouse: Lakehouse, user: User) -> dict[str, int]:
+    """Rows of the user by table, at their most: where other runs came between, the work is repeated.
+
+    Raises ForgetError where they keep coming.
+    """
+    removed: dict[str, int] = {}
+    for attempt in range(MAX_ATTEMPTS):
+        found = {table: find_dates(lakehouse, table, user) for table in TABLES_WITH_USERS}
+        if attempt and not any(found.values()):
+            return removed
+        for table, dates in found.items():
+            removed[table.name] = max(removed.get(table.name, 0), sum(dates.values()))
+        try:
+            remove_from_tables(lakehouse, user, found)
+        except ConcurrentCommitError as error:
+            print(f"{error}; attempt {attempt + 1} of {MAX_ATTEMPTS}", file=sys.stderr)
+    raise ForgetError(
+        "other runs keep writing what they have read before; run the same command again when they have ended"
+    )
+
+
+def without_fall_check(settings: Settings) -> Settings:
+    """A date may lose all its rows: it loses them on purpose. The rest of the audit stays."""
+    audit = dataclasses.replace(settings.pipeline.audit, max_fall_share=1.0)
+    return dataclasses.replace(settings, pipeline=dataclasses.replace(settings.pipeline, audit=audit))
+
+
+def print_report(counts: list[tuple[str, str, int]]) -> None:
+    """Where, what, how many."""
+    report = RichTable("where", "what", "removed")
+    for where, what, count in counts:
+        report.add_row(where, what, f"{count:,}")
+    console = Console(width=110)
+    console.print(report)
+    console.print(UNREACHED)
+
+
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="forget_user.py", description="Remove a user from every table and every retained snapshot, for good."
+    )
+    parser.add_argument("--user", required=True, help="user_id, exactly as in the events")
+    parser.add_argument("--output-path", help="folder of Iceberg tables to use instead of the Glue catalog")
+    args = parser.parse_args(argv)
+    if not args.user:
+        parser.error("--user is empty; give the user_id")
+    return args
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse_arguments(argv)
+    settings = without_fall_check(config.load())
+    with Lakehouse("forget_user", settings, output_path=args.output_path) as lakehouse:
+        lakehouse.create_tables()
+        try:
+            user = record_tombstone(lakehouse, args.user)
+            rows = remove_everywhere(lakehouse, user)
+            counts = [(name, "rows", count) for name, count in rows.items()]
+            counts += [(t.name, "files of older snapshots", purge_files(lakehouse, t, user)) for t in TABLES_WITH_USERS]
+            if not args.output_path:
+                store = TruthStore(settings, settings.pipeline.topic.name)
+                counts.append(("truth of the generator", "rows", store.forget_user(args.user)))
+                counts.append(("results of Athena", "files", delete_results(lakehouse, user)))
+        except (ForgetError, ConcurrentCommitError, AuditError) as error:
+            print(f"forget_user: not finished: {error}", file=sys.stderr)
+            return 1
+    print_report(counts)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

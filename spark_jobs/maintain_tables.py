@@ -1,0 +1,156 @@
+"""Keeps the tables quick to read and no larger than they must be: small files, old snapshots, orphans, dead branches.
+
+Input: every table. Output: the same rows, in fewer and larger files; snapshots of the last `maintenance.retention_days`
+only; no file that no snapshot needs. Iceberg's own procedures do the work.
+
+Safe beside running jobs: a landing that finds raw_events compacted, and a run that finds its dates compacted, start
+over; what a job wins against the compaction stays as the job wrote it. The position of landing in Kafka, which stands
+in the snapshots of raw_events, is carried forward before any of them expires.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import json
+import sys
+from itertools import pairwise
+from typing import Any
+
+from pyspark.sql import Row
+
+import config
+from spark_jobs.lakehouse import ConcurrentCommitError, Lakehouse
+from spark_jobs.land_raw_events import POSITION_KEYS
+from spark_jobs.tables import RAW_EVENTS, TABLES, Table
+
+DAY = dt.timedelta(days=1)
+BYTES_PER_MB = 1024 * 1024
+# Branches of our own jobs: drafts of a run, appends of a landing. A job that lives for a day is dead.
+JOB_BRANCHES = ("draft_", "append_")
+MAX_ATTEMPTS = 5
+
+
+def call(lakehouse: Lakehouse, procedure: str, table: Table, **arguments: str) -> list[Row]:
+    """Run one of Iceberg's procedures, with its arguments as SQL."""
+    catalog, _, name = lakehouse.identifier(table).partition(".")
+    given = ", ".join(f"{key} => {value}" for key, value in {"table": f"'{name}'", **arguments}.items())
+    return lakehouse.spark.sql(f"CALL {catalog}.system.{procedure}({given})").collect()
+
+
+def timestamp(time: dt.datetime) -> str:
+    """SQL; the session's time zone is UTC."""
+    return f"TIMESTAMP '{time.astimezone(dt.UTC):%Y-%m-%d %H:%M:%S.%f}'"
+
+
+def drop_dead_branches(lakehouse: Lakehouse, table: Table, now: dt.datetime) -> int:
+    """Drop the branches that killed jobs have left behind a day ago; returns their number."""
+    loaded, main = lakehouse.load(table), list(lakehouse.history(table))
+    # A branch without a commit of its own is as old as the commit on main that it will not have as its base.
+    left_at = {older.snapshotId(): newer.timestampMillis() for newer, older in pairwise(main)}
+    dead = []
+    for branch, ref in dict(loaded.refs()).items():
+        head = ref.snapshotId()
+        if branch.startswith(JOB_BRANCHES) and head != main[0].snapshotId():
+            seen_ms = left_at.get(head, loaded.snapshot(head).timestampMillis())
+            if seen_ms < (now - DAY).timestamp() * 1000:
+                dead.append(branch)
+    for branch in dead:
+        lakehouse.load(table).manageSnapshots().removeBranch(branch).commit()
+    return len(dead)
+
+
+def compact(lakehouse: Lakehouse, table: Table) -> Row:
+    """Rewrite the small files of every partition that has several; what another run changes meanwhile is left to it."""
+    settings = lakehouse.settings.pipeline.maintenance
+    options: dict[str, Any] = {
+        "target-file-size-bytes": settings.target_file_size_mb * BYTES_PER_MB,
+        "min-input-files": settings.min_input_files,
+        "partial-progress.enabled": "true",  # a group of files that has changed meanwhile fails alone
+    }
+    pairs = ", ".join(f"'{key}', '{value}'" for key, value in options.items())
+    return call(lakehouse, "rewrite_data_files", table, options=f"map({pairs})")[0]
+
+
+def find_position(lakehouse: Lakehouse) -> dict[str, str]:
+    """What the next landing reads in the summaries of raw_events; empty before the first one."""
+    found = {key: lakehouse.newest_summary(RAW_EVENTS, key) for key in POSITION_KEYS}
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def carry_position(lakehouse: Lakehouse) -> None:
+    """An empty commit on raw_events that repeats where landing ends: Kafka's offsets outlive the snapshots before it.
+
+    It is made as a landing is made, by comparing and swapping. Raises ConcurrentCommitError where a landing was faster.
+    """
+    base, position = lakehouse.start_history(RAW_EVENTS), find_position(lakehouse)
+    nothing = lakehouse.spark.createDataFrame([], RAW_EVENTS.ddl)
+    lakehouse.append_if_unchanged(RAW_EVENTS, nothing, base, position)
+
+
+def keep_position(lakehouse: Lakehouse) -> None:
+    """See to it that the newest snapshot of raw_events, which never expires, has the position of landing.
+
+    Raises ConcurrentCommitError where other writers keep winning.
+    """
+    for attempt in range(1, MAX_ATTEMPTS + 1):
+        newest, position = lakehouse.load(RAW_EVENTS).currentSnapshot(), find_position(lakehouse)
+        if all(newest.summary().get(key) == value for key, value in position.items()):
+            return
+        try:
+            carry_position(lakehouse)
+        except ConcurrentCommitError:
+            if attempt == MAX_ATTEMPTS:
+                raise
+
+
+def expire_snapshots(lakehouse: Lakehouse, table: Table, older_than: dt.datetime) -> Row:
+    """Expire the snapshots of before `older_than` but the newest, with the files that only they need.
+
+    Raises ConcurrentCommitError where landings kept winning.
+    """
+    if table == RAW_EVENTS:
+        keep_position(lakehouse)
+    return call(lakehouse, "expire_snapshots", table, older_than=timestamp(older_than), retain_last="1")[0]
+
+
+def maintain(lakehouse: Lakehouse, table: Table, now: dt.datetime) -> dict[str, object]:
+    """All of it for one table; returns the report. Raises ConcurrentCommitError."""
+    settings = lakehouse.settings.pipeline.maintenance
+    branches = drop_dead_branches(lakehouse, table, now)
+    compacted = compact(lakehouse, table)
+    expired = expire_snapshots(lakehouse, table, now - settings.retention_days * DAY)
+    orphans = call(lakehouse, "remove_orphan_files", table, older_than=timestamp(now - settings.orphan_age_days * DAY))
+    return {
+        "table": table.name,
+        "branches_dropped": branches,
+        "files_compacted": compacted.rewritten_data_files_count,
+        "files_made": compacted.added_data_files_count,
+        "data_files_expired": expired.deleted_data_files_count,
+        "orphans_deleted": len(orphans),
+    }
+
+
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="maintain_tables.py", description="Compact small files, expire old snapshots, delete orphan files."
+    )
+    parser.add_argument("--output-path", help="folder of Iceberg tables to use instead of the Glue catalog")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse_arguments(argv)
+    with Lakehouse("maintain_tables", config.load(), output_path=args.output_path) as lakehouse:
+        lakehouse.create_tables()
+        try:
+            for table in TABLES:
+                print(json.dumps(maintain(lakehouse, table, dt.datetime.now(dt.UTC))), flush=True)
+        except ConcurrentCommitError as error:
+            print(f"maintain_tables: {error}; run it again", file=sys.stderr)
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

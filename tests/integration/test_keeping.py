@@ -1,0 +1,145 @@
+"""Rollback, maintenance and forgetting a user on the real stack: make, Airflow, Glue, S3, Kafka.
+
+The tests build on each other, in the order in which they stand, over one generated date.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import io
+import json
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import boto3
+import pyarrow.parquet as pq  # type: ignore[import-untyped]
+import pyathena
+import pytest
+from confluent_kafka import Producer
+from pyiceberg.catalog import Catalog
+
+from config.catalog import open_catalog
+from infra.local.airflow_runs import FINISHED, AirflowApi
+from tests.running_stack import RunningStack, wait_until
+
+DATE = dt.date(2025, 4, 1)
+EVENTS = 1_500
+
+
+@pytest.fixture(scope="module")
+def catalog(stack: RunningStack) -> Catalog:
+    os.environ |= {name: value for name, value in stack.environment.items() if name.startswith("AWS_")}
+    return open_catalog(stack.settings)
+
+
+@pytest.fixture(scope="module")
+def one_date(stack: RunningStack) -> None:
+    """The daily DAG over one date."""
+    day = str(DATE)
+    command = ("python", "-m", "infra.local.run_pipeline", "--events", str(EVENTS))
+    stack.run(*command, "--from-date", day, "--to-date", day, timeout=900)
+
+
+def submit(stack: RunningStack, job: str, *arguments: str) -> str:
+    return stack.run("spark-submit", f"spark_jobs/{job}.py", *arguments).stdout
+
+
+def rows(catalog: Catalog, table: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = catalog.load_table(("clickstream", table)).scan().to_arrow().to_pylist()
+    return found
+
+
+def run_dag(stack: RunningStack, dag_id: str, conf: dict[str, str]) -> None:
+    """Trigger a DAG as its UI does, and wait until its run has succeeded."""
+    api = AirflowApi(stack.layout)
+    wait_until(lambda: dag_id in {dag["dag_id"] for dag in api.request("GET", "/dags")["dags"]})
+    api.request("PATCH", f"/dags/{dag_id}", json={"is_paused": False})
+    run = api.request("POST", f"/dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": conf})["dag_run_id"]
+    path = f"/dags/{dag_id}/dagRuns/{run}"
+    wait_until(lambda: api.request("GET", path)["state"] in FINISHED, seconds=600)
+    log = api.request("GET", f"{path}/taskInstances/{dag_id}/logs/1", params={"full_content": "true"})
+    assert api.request("GET", path)["state"] == "success", json.dumps(log)[-5000:]
+
+
+def objects(stack: RunningStack) -> Iterator[tuple[str, bytes]]:
+    """Key and content of every object in the bucket."""
+    environment = stack.settings.environment.aws
+    s3 = boto3.client("s3", endpoint_url=environment.endpoint_url)
+    for page in s3.get_paginator("list_objects_v2").paginate(Bucket=environment.bucket):
+        for item in page.get("Contents", []):
+            yield item["Key"], s3.get_object(Bucket=environment.bucket, Key=item["Key"])["Body"].read()
+
+
+def holding(stack: RunningStack, text: str) -> set[str]:
+    """First part of the keys of the objects in which `text` stands; Parquet is decoded, payloads too."""
+
+    def decode(key: str, content: bytes) -> bytes:
+        return str(pq.read_table(io.BytesIO(content)).to_pylist()).encode() if key.endswith(".parquet") else content
+
+    return {key.partition("/")[0] for key, content in objects(stack) if text.encode() in decode(key, content)}
+
+
+@pytest.mark.usefixtures("one_date")
+def test_make_rollback_takes_a_date_back_and_pipeline_runs_shows_it(stack: RunningStack, catalog: Catalog) -> None:
+    def files() -> set[str]:
+        return {file["file_path"] for file in catalog.load_table(("clickstream", "events")).inspect.files().to_pylist()}
+
+    before = files()
+    submit(stack, "transform_clickstream", "--start-date", str(DATE))
+    assert not files() & before
+    printed = stack.run("make", "rollback", "TABLE=events", f"DATE={DATE}").stdout
+    assert files() == before
+    report = json.loads(printed.splitlines()[-1])
+    assert report["rows_before"] == report["rows_after"] == len(rows(catalog, "events"))
+    (run,) = [row for row in rows(catalog, "pipeline_runs") if row["event_date"] == DATE]
+    assert [remark.partition(" with ")[0] for remark in run["remarks"]] == [
+        f"rollback: events went back to snapshot {report['back_to']}"
+    ]
+
+
+@pytest.mark.usefixtures("one_date")
+def test_maintenance_leaves_rows_and_the_position_of_landing_as_they_are(stack: RunningStack, catalog: Catalog) -> None:
+    tables = ("raw_events", "events", "sessions", "user_features", "user_segments", "pipeline_runs")
+    before = {table: sorted(map(str, rows(catalog, table))) for table in tables}
+    run_dag(stack, "maintain_tables", {})
+    assert {table: sorted(map(str, rows(catalog, table))) for table in tables} == before
+    assert json.loads(submit(stack, "land_raw_events").splitlines()[-1])["planned"] == 0
+
+
+@pytest.mark.usefixtures("one_date")
+def test_a_user_forgotten_by_the_dag_is_in_no_file_and_no_rerun_brings_them_back(
+    stack: RunningStack, catalog: Catalog
+) -> None:
+    records, events = rows(catalog, "raw_events"), rows(catalog, "events")
+    user = max({row["user_id"] for row in events}, key=lambda one: sum(row["user_id"] == one for row in events))
+    theirs = [row for row in records if row["event"] and row["event"]["user_id"] == user]
+    connection = pyathena.connect(
+        s3_staging_dir=f"{stack.settings.paths.athena_results}/", schema_name=stack.settings.paths.database
+    )
+    with connection, connection.cursor() as cursor:
+        cursor.execute("SELECT DISTINCT user_id FROM sessions")
+    assert holding(stack, user) == {"warehouse", "truth", "athena"}
+
+    run_dag(stack, "forget_user", {"user_id": user})
+    assert holding(stack, user) == set()
+
+    producer = Producer({"bootstrap.servers": stack.settings.environment.kafka.bootstrap_servers})
+    for row in theirs:
+        producer.produce(stack.settings.pipeline.topic.name, row["payload"], user)
+    assert producer.flush(30) == 0
+    assert json.loads(submit(stack, "land_raw_events").splitlines()[-1])["landed"] == len(theirs)
+    submit(stack, "transform_clickstream", "--start-date", str(DATE))
+    assert holding(stack, user) == set()
+
+    left = rows(catalog, "raw_events")
+    forgotten = [row for row in left if row["error_type"] == "forgotten_user"]
+    assert len(left) == len(records) + len(theirs)
+    assert len(forgotten) >= 2 * len(theirs)
+    assert all(row["key"] is row["payload"] is row["event"] is None for row in forgotten)
+    assert len(rows(catalog, "events")) == len(events) - sum(row["user_id"] == user for row in events)
+    (run,) = [row for row in rows(catalog, "pipeline_runs") if row["event_date"] == DATE]
+    assert run["landed"] == run["clean"] + run["quarantined"] + run["duplicates"]
+    assert run["users"] == run["segmented_users"] == len({row["user_id"] for row in events}) - 1
+    profiled = sum(row["users"] for row in rows(catalog, "segment_profiles"))
+    assert profiled == len(rows(catalog, "user_segments")) == run["users"]
