@@ -1,0 +1,76 @@
+"""200,000 events through the real stack: dates as one range, and backwards, at the same time, and again."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa  # type: ignore[import-untyped]
+import pytest
+import yaml
+
+from config.catalog import open_catalog
+from config.loader import CONFIG_DIR, PROJECT_ROOT
+from data_generator.truth import read_manifest
+from spark_jobs.transform_clickstream import BUILT
+from tests.running_stack import RunningStack
+
+DATES = [dt.date(2025, 5, day) for day in (1, 2, 3, 4)]
+EVENTS_PER_DATE = 50_000
+TOPIC = "any_order"
+
+
+class Lake:
+    """A Glue database of its own, filled from the one topic."""
+
+    def __init__(self, stack: RunningStack, folder: Path, name: str) -> None:
+        content = yaml.safe_load((CONFIG_DIR / "s3_paths.yaml").read_text(encoding="utf-8"))
+        file = folder / f"{name}.yaml"
+        file.write_text(yaml.safe_dump(content | {"database": name}), encoding="utf-8")
+        self.stack, self.name, self.paths_file = stack, name, str(file)
+
+    def run(self, job: str, *arguments: str) -> None:
+        self.stack.run(*self.command(job, *arguments), timeout=900, LAKEHOUSE_PATHS=self.paths_file)
+
+    def start(self, job: str, *arguments: str) -> subprocess.Popen[bytes]:
+        environment = {**os.environ, **self.stack.environment, "LAKEHOUSE_PATHS": self.paths_file}
+        return subprocess.Popen(self.command(job, *arguments), env=environment, cwd=PROJECT_ROOT)
+
+    def command(self, job: str, *arguments: str) -> list[str]:
+        return [sys.executable, f"spark_jobs/{job}.py", *arguments]
+
+    def rows(self, table: str) -> pa.Table:
+        """Every row, in an order of its own."""
+        found = open_catalog(self.stack.settings).load_table((self.name, table)).scan().to_arrow()
+        keys = [name for name in ("event_id", "session_key", "user_id") if name in found.column_names][:1]
+        dates = [name for name in found.column_names if name.endswith("_date")]
+        return found.sort_by([(name, "ascending") for name in [*keys, *dates]])
+
+
+@pytest.fixture(scope="module")
+def _published(stack: RunningStack) -> None:
+    for date in DATES:
+        arguments = ("--date", str(date), "--events", str(EVENTS_PER_DATE), "--topic", TOPIC)
+        stack.run(sys.executable, "data_generator/event_producer.py", *arguments)
+
+
+@pytest.mark.usefixtures("_published")
+def test_the_order_of_the_runs_changes_no_row_of_200_000_events(stack: RunningStack, tmp_path: Path) -> None:
+    at_once, otherwise = Lake(stack, tmp_path, "at_once"), Lake(stack, tmp_path, "otherwise")
+    for lake in (at_once, otherwise):
+        lake.run("land_raw_events", "--topic", TOPIC)
+    at_once.run("transform_clickstream", "--start-date", str(DATES[0]), "--end-date", str(DATES[-1]))
+    otherwise.run("transform_clickstream", "--start-date", str(DATES[3]))
+    parallel = [otherwise.start("transform_clickstream", "--start-date", str(day)) for day in DATES[:2]]
+    assert [process.wait(timeout=900) for process in parallel] == [0, 0]
+    for day in (DATES[2], DATES[0]):
+        otherwise.run("transform_clickstream", "--start-date", str(day))
+
+    manifests = [read_manifest(stack.settings, day, topic=TOPIC) for day in DATES]
+    published = sum(m.by_kind["clean"] + m.by_kind["late"] for m in manifests if m)
+    assert at_once.rows("events").num_rows == published == len(DATES) * EVENTS_PER_DATE
+    for table in BUILT:
+        assert otherwise.rows(table.name).equals(at_once.rows(table.name)), table.name
