@@ -61,6 +61,13 @@ class RunningStack:
         self.kill(service)
         wait_until(lambda: self.pids().get(service, killed) != killed and self.is_ready(service), COMMAND_SECONDS)
 
+    def revive(self, service: str) -> None:
+        """Wait until a service answers; where the supervisor has given it up, it is started."""
+        wait_until(lambda: self.supervisor.states()[service] in ("RUNNING", "FATAL"), COMMAND_SECONDS)
+        if self.supervisor.states()[service] == "FATAL":
+            self.supervisor.start_service(service)
+        wait_until(lambda: self.is_ready(service), COMMAND_SECONDS)
+
     def is_ready(self, name: str) -> bool:
         service = next(service for service in services(self.layout) if service.name == name)
         return self.supervisor.states()[name] == "RUNNING" and service.is_ready(EPOCH)
