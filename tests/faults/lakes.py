@@ -101,12 +101,15 @@ class Lake:
         found: list[dict[str, Any]] = catalog.load_table(name).scan(selected_fields=columns).to_arrow().to_pylist()
         return found
 
-    def snapshots(self) -> dict[str, int | None]:
-        """What readers see of each table."""
+    def published_by(self) -> dict[str, str | None]:
+        """Which run, by the time at which it started, made what readers see of each table; None before the first."""
         catalog, database = self._catalog(), self.settings.paths.database
-        names = {key: (database, name) for key, name in asdict(self.settings.paths.tables).items()}
-        existing = {key: name for key, name in names.items() if catalog.table_exists(name)}
-        return {key: catalog.load_table(name).metadata.current_snapshot_id for key, name in existing.items()}
+        started: dict[str, str | None] = {}
+        for key, name in asdict(self.settings.paths.tables).items():
+            exists = catalog.table_exists((database, name))
+            newest = catalog.load_table((database, name)).current_snapshot() if exists else None
+            started[key] = newest.summary["job-started-ms"] if newest and newest.summary else None
+        return started
 
     def _catalog(self) -> Catalog:
         return open_catalog(self._stack.settings)
@@ -181,7 +184,7 @@ class Turn:
     date: dt.date
     seconds: float
     commits: int
-    before: dict[str, int | None]
+    before: dict[str, str | None]
 
     def start(self, **variables: str) -> Running:
         """The stage in the disturbed lake, through the proxy."""
@@ -202,8 +205,8 @@ class Turn:
         return running.end(timeout=SLOWEST_STAGE_SECONDS)
 
     def published(self) -> list[str]:
-        """The stage's tables whose content readers see changed since the turn began."""
-        now = self.lakes.disturbed.snapshots()
+        """The tables of the stage that it has published since the turn began."""
+        now = self.lakes.disturbed.published_by()
         return [name for name in PUBLISHED_BY[self.stage] if now.get(name) != self.before.get(name)]
 
     def rerun_and_compare(self) -> float:
@@ -249,7 +252,7 @@ class Lakes:
 
     def _take_turn(self) -> Turn:
         stage, date = STAGES[self.stage], self.date
-        before = self.disturbed.snapshots()
+        before = self.disturbed.published_by()
         self.proxy.start_count()
         started = time.monotonic()
         self.undisturbed.run(stage, date)
