@@ -13,7 +13,8 @@ JOB := eval "$$($(STACK) env)" && exec spark-submit spark_jobs
 # Two processes, each takes the next test when it is free, in the order of tests/conftest.py.
 PYTEST := $(VENV)/pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
-.PHONY: help setup up down status logs env clean check test bench run backfill replay query requeue rollback forget maintain
+.PHONY: help setup up down status logs env clean check test soak bench run backfill replay query requeue rollback forget \
+	maintain
 # As it was given: make would take the $p of "table$partitions" for a variable.
 export SQL_TEXT := $(value SQL)
 export FORGOTTEN_USER := $(value USER)
@@ -59,6 +60,9 @@ test: setup ## lint, types and every test; those of tests/integration start a st
 	@$(VENV)/ruff format --check .
 	@$(VENV)/mypy
 	@$(PYTEST) tests
+
+soak: setup ## 50 kill -9 and every outage, then a table of them: FAULTS_KILLS=50, FAULTS_SEED=the seed of a failed one
+	@FAULTS_KILLS=$${FAULTS_KILLS:-50} $(VENV)/pytest tests/faults
 
 bench: setup ## measure
 	@$(VENV)/python -m tests.benchmarks.run

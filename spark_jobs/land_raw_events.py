@@ -40,6 +40,7 @@ from spark_jobs.event_schema import (
     parse_types,
     typed_event,
 )
+from spark_jobs.failures import explain_failures
 from spark_jobs.forgotten_users import empty_records, read_tombstones
 from spark_jobs.lakehouse import ConcurrentCommitError, Lakehouse
 from spark_jobs.tables import RAW_EVENTS
@@ -337,6 +338,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+@explain_failures
 def main(argv: list[str] | None = None) -> int:
     args = parse_arguments(argv)
     with Lakehouse("land_raw_events", config.load(), output_path=args.output_path) as lakehouse:

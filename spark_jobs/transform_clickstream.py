@@ -29,6 +29,7 @@ import config
 from spark_jobs.audit import AuditError, find_faults
 from spark_jobs.deduplication import PLACE, count_first_records, drop_later_copies, find_copies, mark_first
 from spark_jobs.draft import Draft
+from spark_jobs.failures import explain_failures
 from spark_jobs.feature_windows import build_features, summarise_day
 from spark_jobs.forgotten_users import drop_forgotten, read_tombstones, stop_if_changed
 from spark_jobs.lakehouse import ConcurrentCommitError, Lakehouse
@@ -356,6 +357,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     return args
 
 
+@explain_failures
 def main(argv: list[str] | None = None) -> int:
     args = parse_arguments(argv)
     run_dates = date_range(args.start_date, args.end_date)

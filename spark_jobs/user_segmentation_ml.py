@@ -33,6 +33,7 @@ import config
 from config.loader import NameRule, Segmentation
 from spark_jobs.audit import AuditError, find_faults
 from spark_jobs.draft import Draft
+from spark_jobs.failures import explain_failures
 from spark_jobs.forgotten_users import drop_forgotten, read_tombstones, stop_if_changed
 from spark_jobs.lakehouse import ConcurrentCommitError, Lakehouse
 from spark_jobs.tables import (
@@ -418,6 +419,7 @@ def choose_dates(args: argparse.Namespace, lakehouse: Lakehouse) -> list[dt.date
     return sorted(asked)
 
 
+@explain_failures
 def main(argv: list[str] | None = None) -> int:
     args = parse_arguments(argv)
     settings = config.load()

@@ -24,10 +24,13 @@ from infra.local.environment import client_environment
 from infra.local.layout import Layout, open_layout
 from infra.local.service import tail
 from infra.local.services import services
+from infra.local.stack import READY_TIMEOUT_SECONDS, start_services
 from infra.local.supervision import Supervisor
 
 EPOCH = datetime.fromtimestamp(0, UTC)
+STORAGE = ("kafka", "aws")
 COMMAND_SECONDS = 400
+UP_SECONDS = READY_TIMEOUT_SECONDS + 60
 
 
 @dataclass(frozen=True)
@@ -58,9 +61,21 @@ class RunningStack:
         self.kill(service)
         wait_until(lambda: self.pids().get(service, killed) != killed and self.is_ready(service), COMMAND_SECONDS)
 
+    def revive(self, service: str) -> None:
+        """Wait until a service answers; where the supervisor has given it up, it is started."""
+        wait_until(lambda: self.supervisor.states()[service] in ("RUNNING", "FATAL"), COMMAND_SECONDS)
+        if self.supervisor.states()[service] == "FATAL":
+            self.supervisor.start_service(service)
+        wait_until(lambda: self.is_ready(service), COMMAND_SECONDS)
+
     def is_ready(self, name: str) -> bool:
         service = next(service for service in services(self.layout) if service.name == name)
         return self.supervisor.states()[name] == "RUNNING" and service.is_ready(EPOCH)
+
+    def start(self) -> None:
+        """Start what does not run yet, and wait until everything answers."""
+        up = self.command("up", timeout=UP_SECONDS)
+        assert up.returncode == 0, f"{up.stdout}\n{up.stderr}\n{self.log_tails()}"
 
     def command(self, *arguments: str, timeout: float = 240) -> subprocess.CompletedProcess[str]:
         """`python -m infra.local.stack <arguments>`; the caller judges the result."""
@@ -113,17 +128,22 @@ class Running:
     def is_running(self) -> bool:
         return self._process.poll() is None
 
+    def send(self, signal_number: signal.Signals) -> None:
+        """A signal to the whole group, where it still runs."""
+        if self.is_running():
+            os.killpg(self._process.pid, signal_number)
+
     def end(self, signal_number: signal.Signals | None = None, timeout: float = COMMAND_SECONDS) -> Ended:
         """Its end, after a signal to the whole group as Ctrl-C sends one; past `timeout` seconds it is killed.
 
         Raises subprocess.TimeoutExpired.
         """
-        if signal_number and self.is_running():
-            os.killpg(self._process.pid, signal_number)
+        if signal_number:
+            self.send(signal_number)
         try:
             code = self._process.wait(timeout)
         except subprocess.TimeoutExpired:
-            os.killpg(self._process.pid, signal.SIGKILL)
+            self.send(signal.SIGKILL)
             raise
         out, err = (file.read_text() for file in self._files)
         return Ended(out, err, code)
@@ -174,17 +194,14 @@ def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
 
 
 @contextmanager
-def start_stack(folder: Path) -> Iterator[RunningStack]:
-    """A stack on ports and in a folder of its own; LAKEHOUSE_ENV points at it as long as it runs."""
+def open_stack(folder: Path) -> Iterator[RunningStack]:
+    """A stack on ports and in a folder of its own; LAKEHOUSE_ENV points at it. It is down at the end."""
     file = write_environment(folder)
     before = os.environ.get("LAKEHOUSE_ENV")
     os.environ["LAKEHOUSE_ENV"] = str(file)
     layout = open_layout()
-    running = RunningStack(layout=layout, environment=client_environment(layout))
     try:
-        up = stack_command("up", environment_file=file)
-        assert up.returncode == 0, f"{up.stdout}\n{up.stderr}\n{running.log_tails()}"
-        yield running
+        yield RunningStack(layout=layout, environment=client_environment(layout))
     finally:
         stack_command("down", environment_file=file)
         shutil.rmtree(layout.state, ignore_errors=True)
@@ -192,3 +209,21 @@ def start_stack(folder: Path) -> Iterator[RunningStack]:
             del os.environ["LAKEHOUSE_ENV"]
         else:
             os.environ["LAKEHOUSE_ENV"] = before
+
+
+@contextmanager
+def start_stack(folder: Path) -> Iterator[RunningStack]:
+    """The whole stack."""
+    with open_stack(folder) as running:
+        running.start()
+        yield running
+
+
+@contextmanager
+def start_storage(folder: Path) -> Iterator[RunningStack]:
+    """Kafka, S3 and Glue alone, for jobs that are started by hand; `start` adds the rest."""
+    with open_stack(folder) as running:
+        known = services(running.layout)
+        running.supervisor.start(known)
+        start_services(running.layout, running.supervisor, [service for service in known if service.name in STORAGE])
+        yield running

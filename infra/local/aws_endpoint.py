@@ -3,8 +3,8 @@
 On its own, ministack writes Glue's state to disk only at an orderly stop. After a crash it would serve old metadata
 locations, and the next commit on top of one would lose every commit in between. So here
 
-* every change of the catalog is on disk before its caller hears of it, and a change that cannot be saved ends the
-  process instead of being served;
+* every change of the catalog and every object is on disk before its caller hears of it, and what cannot be saved ends
+  the process instead of being served;
 * before the port opens, the bucket and the databases exist and the catalog agrees with the metadata files on disk: a
   table that it forgot is registered from its newest file, a pointer that fell behind moves (`iceberg_metadata` has the
   rules). A dropped table whose files remain stays dropped: `dropped_tables.json` remembers its UUID.
@@ -101,10 +101,23 @@ def main() -> None:
         catalog.drop_empty_descriptions()
         save()
 
+    s3._persist_object = end_unless_saved(s3._persist_object)
     glue._handle_request_sync = write_through(glue._handle_request_sync, catalog, data_dir, dropped_file, save)
     app._load_persisted_state = load_and_reconcile
     app._loaded_modules.update(glue=glue, s3=s3)
     app.main()
+
+
+def end_unless_saved(persist: Handler) -> Handler:
+    """How an object goes to disk: ministack only logs that it could not, and serves it from memory until it ends."""
+
+    def persist_or_end(bucket: str, key: str, record: Any) -> None:
+        persist(bucket, key, record)
+        if isinstance(record, dict) and record.get("body") is not None:  # what is on disk leaves the memory
+            logger.critical("s3://%s/%s could not be saved; stopping", bucket, key)
+            os._exit(1)
+
+    return persist_or_end
 
 
 def write_through(handle: Handler, catalog: Catalog, data_dir: Path, dropped_file: Path, save: Handler) -> Handler:

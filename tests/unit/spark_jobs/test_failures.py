@@ -1,0 +1,63 @@
+"""One line instead of a stack trace: texts of real failures, as Py4J and Spark hand them over."""
+
+from __future__ import annotations
+
+import pytest
+
+import config
+from spark_jobs.failures import explain, explain_failures
+
+S3_REFUSES = """An error occurred while calling o77.append.
+: org.apache.spark.SparkException: [WRITING_JOB_ABORTED] Writing job aborted. SQLSTATE: 40000
+\tat org.apache.spark.sql.errors.QueryExecutionErrors$.writingJobAbortedError(QueryExecutionErrors.scala:803)
+Caused by: software.amazon.awssdk.services.s3.model.S3Exception: Please reduce your request rate. (Service: S3, Status Code: 503, Request ID: null)
+\tat software.amazon.awssdk.services.s3.model.S3Exception$BuilderImpl.build(S3Exception.java:104)
+"""  # noqa: E501
+GLUE_IS_AWAY = """An error occurred while calling z:org.apache.iceberg.spark.Spark3Util.loadIcebergTable.
+: software.amazon.awssdk.core.exception.SdkClientException: Unable to execute HTTP request: Connection refused
+\tat software.amazon.awssdk.services.glue.DefaultGlueClient.getTable(DefaultGlueClient.java:12)
+"""
+KAFKA_IS_AWAY = """An error occurred while calling o77.append.
+Caused by: org.apache.kafka.common.errors.TimeoutException: Timeout of 60000ms expired before the offsets were found
+"""
+DISK_IS_FULL = """Job aborted due to stage failure: Task 0 in stage 4.0 failed 1 times
+: java.io.IOException: No space left on device
+\tat org.apache.hadoop.fs.s3a.S3AFileSystem.close(S3AFileSystem.java:1)
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (S3_REFUSES, "S3 at http://127.0.0.1:4566 failed: S3Exception: Please reduce your request rate. (Service: S3,"),
+        (GLUE_IS_AWAY, "S3 at http://127.0.0.1:4566 failed: SdkClientException: Unable to execute HTTP request: Conn"),
+        (KAFKA_IS_AWAY, "Kafka at 127.0.0.1:9092 failed: TimeoutException: Timeout of 60000ms expired before the off"),
+        (DISK_IS_FULL, "the disk failed: IOException: No space left on device. Nothing is half done; make room in the"),
+    ],
+    ids=["S3", "S3 or Glue", "Kafka", "disk"],
+)
+def test_a_failure_of_what_a_job_runs_on_is_one_line_that_names_it(text: str, line: str) -> None:
+    explained = explain(RuntimeError(text), config.load("local"))
+    assert explained is not None
+    assert explained.startswith(line)
+    assert "run it again" in explained
+    assert "\n" not in explained
+
+
+def test_what_happened_first_counts() -> None:
+    error = RuntimeError(KAFKA_IS_AWAY)
+    error.__context__ = RuntimeError(S3_REFUSES)
+    assert str(explain(error, config.load("local"))).startswith("S3 at")
+
+
+def test_a_job_ends_with_1_and_the_line_and_an_error_of_its_own_keeps_its_trace(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    @explain_failures
+    def main(argv: list[str] | None = None) -> int:
+        raise RuntimeError(KAFKA_IS_AWAY if argv else "a mistake of ours")
+
+    assert main(["--some-option"]) == 1
+    assert capsys.readouterr().err.startswith("test_failures: Kafka at 127.0.0.1:9092 failed: ")
+    with pytest.raises(RuntimeError, match="a mistake of ours"):
+        main([])
