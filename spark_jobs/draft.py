@@ -32,9 +32,10 @@ class Draft:
     """
 
     def __init__(self, lakehouse: Lakehouse, tables: tuple[Table, ...]) -> None:
+        """`name` is that of its branches; no other draft has it."""
         self.lakehouse = lakehouse
         self.tables = tables
-        self._branch = f"draft_{uuid.uuid4().hex}"
+        self.name = f"draft_{uuid.uuid4().hex}"
         self._bases: dict[Table, int] = {}
         self._dates: dict[Table, set[dt.date]] = {table: set() for table in tables}
 
@@ -44,15 +45,15 @@ class Draft:
             if loaded.properties().get(_WAP_ENABLED) != "true":
                 loaded.updateProperties().set(_WAP_ENABLED, "true").commit()
             self._bases[table] = self.lakehouse.start_history(table)
-        self.lakehouse.spark.conf.set(_WAP_BRANCH, self._branch)
+        self.lakehouse.spark.conf.set(_WAP_BRANCH, self.name)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.lakehouse.spark.conf.unset(_WAP_BRANCH)
         for table in self.tables:
             loaded = self.lakehouse.load(table)
-            if loaded.snapshot(self._branch) is not None:
-                loaded.manageSnapshots().removeBranch(self._branch).commit()
+            if loaded.snapshot(self.name) is not None:
+                loaded.manageSnapshots().removeBranch(self.name).commit()
 
     def replace_dates(self, table: Table, frame: DataFrame, dates: list[dt.date]) -> None:
         """Replace the partitions of `dates` in the draft; a date without rows becomes empty."""
@@ -65,7 +66,7 @@ class Draft:
 
     def partitions(self, table: Table) -> dict[dt.date, Partition]:
         """Each date that has rows in the draft."""
-        return self.lakehouse.partitions(table, self._branch if self._dates[table] else "main")
+        return self.lakehouse.partitions(table, self.name if self._dates[table] else "main")
 
     def published_rows(self, table: Table) -> dict[dt.date, int]:
         """Rows that readers see now, for each drafted date."""
@@ -76,7 +77,7 @@ class Draft:
         """Date and Iceberg's DataFile, with its column statistics, of each file that the draft holds in its dates."""
         if not self._dates[table]:
             return []
-        scan = self.lakehouse.load(table).newScan().useRef(self._branch).filter(self._in_dates(table))
+        scan = self.lakehouse.load(table).newScan().useRef(self.name).filter(self._in_dates(table))
         files = [task.file() for task in scan.includeColumnStats().planFiles().iterator()]
         return [(first_date(file.partition()), file) for file in files]
 
@@ -112,7 +113,7 @@ class Draft:
         name = self.lakehouse.identifier(table)
         with losing_to_others(f"{name} was changed by another run between {first_read} and {last_read}"):
             overwrite.commit()
-            transaction.manageSnapshots().removeBranch(self._branch).commit()
+            transaction.manageSnapshots().removeBranch(self.name).commit()
             transaction.commitTransaction()
 
     def _in_dates(self, table: Table) -> Any:

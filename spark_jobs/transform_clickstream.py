@@ -47,6 +47,8 @@ DAY = dt.timedelta(days=1)
 # From what is built to what it is built from: the order in which the tables are published.
 BUILT = (USER_FEATURES, USER_DAILY_ACTIVITY, SESSIONS, EVENTS)
 RAW_ROWS_KEY = "raw-rows"
+SNAPSHOTS_KEY = "rebuilt-snapshots"
+DRAFT_KEY = "draft"
 DATES_PER_DRAFT = 7
 MAX_ATTEMPTS = 5
 
@@ -224,6 +226,24 @@ def rebuild_dates(draft: Draft, dates: set[dt.date]) -> list[dt.date]:
     return sorted(changed)
 
 
+def find_unfinished_snapshots(lakehouse: Lakehouse) -> set[dt.date]:
+    """Snapshots of user_features that were published by runs that ended before they published `events`.
+
+    Nobody was told of them, and the tables that they rest on look whole: their segments have not been made again.
+    """
+    finished = {*lakehouse.summaries(EVENTS, DRAFT_KEY), None}  # None: a run of before this was written down
+    found = set[dt.date]()
+    for snapshot in lakehouse.history(USER_FEATURES):
+        summary = snapshot.summary()
+        snapshots = summary.get(SNAPSHOTS_KEY)
+        if snapshots is None:  # no run's: a compaction, say
+            continue
+        if summary.get(DRAFT_KEY) in finished:
+            break
+        found |= set(map(dt.date.fromisoformat, json.loads(snapshots)))
+    return found
+
+
 def rebuild_features(draft: Draft, snapshots: list[dt.date]) -> None:
     """user_daily_activity -> user_features of the given snapshot dates."""
     first = snapshots[0] - (LONGEST_WINDOW_DAYS - 1) * DAY
@@ -284,7 +304,8 @@ def transform_once(
     with Draft(lakehouse, BUILT) as draft:
         changed = rebuild_dates(draft, dates)
         reach = [day + n * DAY for day in changed for n in range(LONGEST_WINDOW_DAYS)]
-        snapshots = sorted({*run_dates, *(draft.partitions(USER_FEATURES).keys() & set(reach))})
+        stale = {*reach, *find_unfinished_snapshots(lakehouse)}
+        snapshots = sorted({*run_dates, *(draft.partitions(USER_FEATURES).keys() & stale)})
         if snapshots:
             rebuild_features(draft, snapshots)
         faults = find_faults(draft, lakehouse.settings.pipeline.audit) + find_differences(draft)
@@ -297,6 +318,7 @@ def transform_once(
             rebuilt_dates=[str(day) for day in rebuilt],
             rebuilt_snapshots=[str(day) for day in snapshots],
             raw_rows={str(day): raw[day].rows if day in raw else 0 for day in rebuilt},
+            draft=draft.name,
             forced=faults,
         )
         publish(draft, summary)
