@@ -92,12 +92,20 @@ def publish(rows: DataFrame, settings: Settings, bootstrap_servers: str, topic: 
 
 
 def requeue(lakehouse: Lakehouse, arguments: argparse.Namespace) -> None:
-    """Judge, publish unless it is a dry run, and print what became of the rows. Raises DeliveryError."""
+    """Judge the open rows that the arguments choose, and publish what passes. Raises DeliveryError."""
     quarantined = read_quarantine(lakehouse.read(RAW_EVENTS)).where(F.col("topic") == arguments.topic)
     is_open = F.col("requeued_at").isNull()
     chosen = quarantined.where(is_open).where(F.expr(arguments.where))
     # Judged once; and a filter on the verdict must not be pushed into it, where each check would stand many times.
     rows = correct_payloads(chosen, arguments.payload).cache()
+    try:
+        publish_passing(rows, lakehouse.settings, arguments)
+    finally:
+        rows.unpersist()  # Spark would answer the next call in this session from it, whatever has landed since
+
+
+def publish_passing(rows: DataFrame, settings: Settings, arguments: argparse.Namespace) -> None:
+    """Publish the rows of `correct_payloads` that pass, unless it is a dry run, and print what became of all."""
     failing = rows.where(F.col("error_type").isNotNull()).groupBy("error_type")
     reasons = failing.agg(F.count("*").alias("records"), F.min("error_detail").alias("example"))
     passing = rows.where(F.col("error_type").isNull())
@@ -111,7 +119,6 @@ def requeue(lakehouse: Lakehouse, arguments: argparse.Namespace) -> None:
     elif arguments.dry_run:
         print("dry run: nothing was published")
     else:
-        settings = lakehouse.settings
         delivered = publish(passing, settings, arguments.bootstrap_servers, arguments.topic)
         print(
             f"{delivered:,} published to {arguments.topic}. The next run of the DAG lands them and rebuilds those of "

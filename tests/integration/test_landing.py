@@ -166,7 +166,8 @@ def test_a_landing_killed_between_two_commits_loses_and_repeats_nothing(
 
     def has_committed_twice() -> bool:
         assert process.poll() is None, process.communicate()
-        commits = [s for s in raw.refresh().snapshots() if topic.name in str(s.summary)]
+        summaries = [s.summary.additional_properties for s in raw.refresh().snapshots() if s.summary]
+        commits = [summary for summary in summaries if topic.name in summary.get("kafka-end-offsets", "")]
         return len(commits) >= 2
 
     wait_until(has_committed_twice, seconds=120)
