@@ -51,9 +51,8 @@ class Draft:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.lakehouse.spark.conf.unset(_WAP_BRANCH)
         for table in self.tables:
-            loaded = self.lakehouse.load(table)
-            if loaded.snapshot(self.name) is not None:
-                loaded.manageSnapshots().removeBranch(self.name).commit()
+            if self.lakehouse.load(table).snapshot(self.name) is not None:
+                self.lakehouse.remove_branch(table, self.name)
 
     def replace_dates(self, table: Table, frame: DataFrame, dates: list[dt.date]) -> None:
         """Replace the partitions of `dates` in the draft; a date without rows becomes empty."""
@@ -102,8 +101,7 @@ class Draft:
             expressions.greaterThanOrEqual(column, str(first_read)), expressions.lessThanOrEqual(column, str(last_read))
         )
         files = self.files(table)
-        transaction = self.lakehouse.load(table).newTransaction()
-        overwrite = transaction.newOverwrite().overwriteByRowFilter(self._in_dates(table))
+        overwrite = self.lakehouse.load(table).newOverwrite().overwriteByRowFilter(self._in_dates(table))
         for _, file in files:
             overwrite.addFile(file)
         overwrite.validateFromSnapshot(self._bases[table]).conflictDetectionFilter(rests_on)
@@ -113,8 +111,6 @@ class Draft:
         name = self.lakehouse.identifier(table)
         with losing_to_others(f"{name} was changed by another run between {first_read} and {last_read}"):
             overwrite.commit()
-            transaction.manageSnapshots().removeBranch(self.name).commit()
-            transaction.commitTransaction()
 
     def _in_dates(self, table: Table) -> Any:
         dates = [str(day) for day in self.dates(table)]

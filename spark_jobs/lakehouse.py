@@ -9,7 +9,7 @@ import datetime as dt
 import json
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from types import TracebackType
@@ -26,6 +26,7 @@ from spark_jobs.tables import TABLES, Table
 CATALOG = "lakehouse"
 INPUT_CATALOG = "lakehouse_input"
 EPOCH = dt.date(1970, 1, 1)
+BRANCH_ATTEMPTS = 10
 _TABLE_PROPERTIES = {
     "format-version": "2",
     "write.parquet.compression-codec": "zstd",
@@ -226,21 +227,38 @@ class Lakehouse:
         branch = f"append_{uuid.uuid4().hex}"
         name = self.identifier(table)
         with losing_to_others(f"{name} has changed since snapshot {base}, which has expired"):
-            self.load(table).manageSnapshots().createBranch(branch, base).commit()
+            self._change_branches(table, lambda branches: branches.createBranch(branch, base))
         try:
             writer = frame.select(*table.column_names).writeTo(f"{name}.branch_{branch}")
             for key, value in summary.items():
                 writer = writer.option(f"snapshot-property.{key}", value)
             writer.append()
-            written = self.load(table)
             try:
-                written.manageSnapshots().fastForwardBranch("main", branch).commit()
+                self._change_branches(table, lambda branches: branches.fastForwardBranch("main", branch))
             except IllegalArgumentException as error:  # main is no longer an ancestor of the branch
                 raise ConcurrentCommitError(f"{name} has changed since snapshot {base}") from error
-            snapshot = written.snapshot(branch)
+            snapshot = self.load(table).snapshot(branch)
             return int(snapshot.snapshotId()), int(snapshot.summary().getOrDefault("added-records", "0"))
         finally:
-            self.load(table).manageSnapshots().removeBranch(branch).commit()
+            self.remove_branch(table, branch)
+
+    def remove_branch(self, table: Table, branch: str) -> None:
+        """Drop a branch; main stays as it is."""
+        self._change_branches(table, lambda branches: branches.removeBranch(branch))
+
+    def _change_branches(self, table: Table, change: Callable[[Any], Any]) -> None:
+        """Commit a change of Iceberg's SnapshotManager, again where another commit came between.
+
+        Iceberg repeats it only on the metadata that it began with, which then can never fit.
+        """
+        for attempt in range(1, BRANCH_ATTEMPTS + 1):
+            try:
+                change(self.load(table).manageSnapshots()).commit()
+                return
+            except Py4JJavaError as error:
+                is_overtaken = error.java_exception.getClass().getSimpleName() == "CommitFailedException"
+                if not is_overtaken or attempt == BRANCH_ATTEMPTS:
+                    raise
 
     def newest_summary(self, table: Table, key: str) -> str | None:
         """`key` of the newest snapshot of main whose summary has it."""

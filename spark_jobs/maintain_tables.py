@@ -56,7 +56,7 @@ def drop_dead_branches(lakehouse: Lakehouse, table: Table, now: dt.datetime) -> 
             if seen_ms < (now - DAY).timestamp() * 1000:
                 dead.append(branch)
     for branch in dead:
-        lakehouse.load(table).manageSnapshots().removeBranch(branch).commit()
+        lakehouse.remove_branch(table, branch)
     return len(dead)
 
 

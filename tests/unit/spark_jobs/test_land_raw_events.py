@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import re
+from collections.abc import Callable
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator, FormatChecker
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from config.loader import EVENT_SCHEMA_FILE
@@ -25,7 +28,7 @@ from spark_jobs.land_raw_events import (
     classify_records,
     plan_landing,
 )
-from spark_jobs.tables import RAW_EVENTS
+from spark_jobs.tables import RAW_EVENTS, Table
 from tests.unit.spark_jobs.conftest import VALID_EVENT, MakeEvent, MakeRecords
 
 VALID = json.dumps(VALID_EVENT)
@@ -301,6 +304,56 @@ def test_a_backlog_is_split_into_commits_that_join_and_carry_its_gaps_once() -> 
     assert list(LandingPlan({0: 10}, {0: 10}).split(4)) == []
     assert list(LandingPlan({0: 10}, {0: 10}, (gap,)).split(4)) == [LandingPlan({0: 10}, {0: 10}, (gap,))]
     assert [plan.records for plan in LandingPlan({0: 0}, {0: 8}).split(4)] == [4, 4]
+
+
+class OvertakenTable:
+    """Iceberg's Table and its SnapshotManager: somebody else commits between a change of branches and its commit."""
+
+    def __init__(self, wrapped: Any, overtake: Callable[[], None]) -> None:
+        self.wrapped, self.overtake = wrapped, overtake
+
+    def manageSnapshots(self) -> OvertakenTable:  # noqa: N802 (Java's name)
+        return OvertakenTable(self.wrapped.manageSnapshots(), self.overtake)
+
+    def __getattr__(self, name: str) -> Callable[..., OvertakenTable]:
+        return lambda *arguments: OvertakenTable(getattr(self.wrapped, name)(*arguments), self.overtake)
+
+    def commit(self) -> None:
+        self.overtake()
+        self.wrapped.commit()
+
+
+def append_overtaken(lakehouse: Lakehouse, records: DataFrame, nth_load: int, overtake: Callable[[Any], Any]) -> None:
+    """One landing that `overtake` commits before, at its n-th change of branches: makes one, forwards main, removes."""
+    base = lakehouse.start_history(RAW_EVENTS)
+    rows = classify_records(records).withColumn("ingested_at", F.current_timestamp())
+    load, loads = Lakehouse.load, itertools.count(1)
+
+    def load_overtaken(lake: Lakehouse, table: Table) -> Any:
+        loaded = load(lake, table)
+        is_chosen = next(loads) == nth_load
+        return OvertakenTable(loaded, lambda: overtake(load(lake, table)).commit()) if is_chosen else loaded
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Lakehouse, "load", load_overtaken)
+        lakehouse.append_if_unchanged(RAW_EVENTS, rows, base, {"position": "1"})
+
+
+def test_a_landing_loses_where_main_moves_at_its_very_commit(lakehouse: Lakehouse, make_records: MakeRecords) -> None:
+    with pytest.raises(ConcurrentCommitError):
+        append_overtaken(lakehouse, make_records([VALID.encode()]), 2, lambda table: table.newAppend())
+    assert lakehouse.read(RAW_EVENTS).count() == 0
+    assert lakehouse.spark.sql(f"SELECT name FROM {lakehouse.identifier(RAW_EVENTS)}.refs").collect() == [("main",)]
+
+
+@pytest.mark.parametrize("nth_load", [1, 2, 4], ids=["makes its branch", "forwards main", "removes its branch"])
+def test_a_landing_is_not_stopped_by_a_commit_that_leaves_main_where_it_is(
+    lakehouse: Lakehouse, make_records: MakeRecords, nth_load: int
+) -> None:
+    records = make_records([VALID.encode()])
+    append_overtaken(lakehouse, records, nth_load, lambda table: table.updateProperties().set("note", "another commit"))
+    assert lakehouse.read(RAW_EVENTS).count() == 1
+    assert lakehouse.spark.sql(f"SELECT name FROM {lakehouse.identifier(RAW_EVENTS)}.refs").collect() == [("main",)]
 
 
 def test_of_two_landings_from_one_position_only_one_commits(lakehouse: Lakehouse, make_records: MakeRecords) -> None:
