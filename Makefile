@@ -10,8 +10,8 @@ VENV := .local/venv/bin
 STACK := $(VENV)/python -m infra.local.stack
 # A Spark job against the stack.
 JOB := eval "$$($(STACK) env)" && exec spark-submit spark_jobs
-# Two processes, each takes the next test when it is free, in the order of tests/conftest.py.
-PYTEST := $(VENV)/pytest -n 2 --dist loadgroup --no-loadscope-reorder
+# Two processes, each takes the next file when it is free, in the order of tests/conftest.py.
+PYTEST := $(VENV)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help setup up down status logs env clean check test soak bench run backfill replay query requeue rollback forget \
 	maintain

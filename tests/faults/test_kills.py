@@ -33,8 +33,6 @@ from tests.faults.lakes import (
 )
 from tests.running_stack import Ended, wait_until
 
-pytestmark = pytest.mark.xdist_group("faults")  # one process, one stack
-
 KILLS = int(os.environ.get("FAULTS_KILLS", "8"))
 KILLS_PER_RUN = 4
 RUNS = max(1, KILLS // 16)

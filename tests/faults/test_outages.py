@@ -19,8 +19,6 @@ from tests.faults.lakes import LANDING, PRODUCER, SEGMENTATION, SLOWEST_STAGE_SE
 from tests.faults.test_kills import KILLS, describe
 from tests.running_stack import Ended, wait_until
 
-pytestmark = pytest.mark.xdist_group("faults")  # one process, one stack
-
 OUTAGE_SECONDS = 60
 SOAK_KILLS = 50
 

@@ -28,8 +28,6 @@ EVENTS = 1_500
 FIRST, SECOND, THIRD = DATES = [dt.date(2025, 4, day) for day in (1, 2, 3)]
 COMMAND = ("make", "backfill", f"FROM={FIRST}", f"TO={THIRD}", "SOURCE=generator", f"EVENTS={EVENTS}")
 
-pytestmark = pytest.mark.xdist_group("backfill")  # one process, one stack
-
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
