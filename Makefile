@@ -59,7 +59,7 @@ test: setup ## lint, types and every test; those of tests/integration start a st
 	@$(VENV)/ruff check .
 	@$(VENV)/ruff format --check .
 	@$(VENV)/mypy
-	@$(PYTEST) tests
+	@$(PYTEST) tests --ignore tests/faults
 
 soak: setup ## 50 kill -9 and every outage, then a table of them: FAULTS_KILLS=50, FAULTS_SEED=the seed of a failed one
 	@FAULTS_KILLS=$${FAULTS_KILLS:-50} $(VENV)/pytest tests/faults
