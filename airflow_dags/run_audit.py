@@ -172,26 +172,29 @@ def check_transform(date: dt.date, landed: dict[str, Any]) -> dict[str, Any]:
     audit = Audit()
     commit = _newest_snapshot(audit.table("events"), date)
     done = _summary(commit) if commit else {}
+    started = int(done["job-started-ms"]) if "job-started-ms" in done else None
     rebuilt = json.loads(done.get("rebuilt-dates", "[]"))
     for day in sorted({date, *map(dt.date.fromisoformat, [*landed["rebuild_dates"], *rebuilt])}):
         counts = audit.count_date(day)
-        if counts.clean != counts.distinct and not _has_landed_since(audit, day, done):
+        if counts.clean != counts.distinct and not _has_landed_since(audit, day, started):
             raise AirflowFailException(
                 f"{day}: {counts.clean} clean events, but raw_events has {counts.distinct}: {counts}"
             )
     return {
-        "job_started_ms": int(done.get("job-started-ms", 0)),
+        "job_started_ms": started,
         "rebuilt_dates": rebuilt,
         "rebuilt_snapshots": json.loads(done.get("rebuilt-snapshots", "[]")),
         "forced": json.loads(done.get("forced", "[]")),
     }
 
 
-def _has_landed_since(audit: Audit, date: dt.date, done: dict[str, Any]) -> bool:
-    """Whether raw_events has changed near `date` since the transform began; the run that has landed it rebuilds it."""
+def _has_landed_since(audit: Audit, date: dt.date, started_ms: int | None) -> bool:
+    """Whether raw_events has changed near `date` since the transform began; the run that has landed it rebuilds it.
+
+    False where the run left no word of when it began: then nothing excuses a difference.
+    """
     lateness = audit.settings.pipeline.transform.allowed_lateness_days * DAY
-    started = done.get("job-started-ms")
-    has = started is not None and audit.has_changed_since("raw_events", date - lateness, date + lateness, int(started))
+    has = started_ms is not None and audit.has_changed_since("raw_events", date - lateness, date + lateness, started_ms)
     if has:
         log.info("%s: records have landed near it meanwhile; the run that landed them counts the date again", date)
     return has
@@ -253,10 +256,9 @@ def record_run(
     table.overwrite(
         pa.Table.from_pylist(rows, schema=table.schema().as_arrow()), overwrite_filter=f"event_date IN ({written})"
     )
-    done = {"job-started-ms": transformed["job_started_ms"]}
     for known in rows:
         does_balance = known["landed"] == known["clean"] + known["quarantined"] + known["duplicates"]
-        if not does_balance and not _has_landed_since(audit, known["event_date"], done):
+        if not does_balance and not _has_landed_since(audit, known["event_date"], transformed["job_started_ms"]):
             raise AirflowFailException(
                 f"{known['event_date']}: landed {known['landed']} is not clean {known['clean']} + quarantined "
                 f"{known['quarantined']} + duplicates {known['duplicates']}"

@@ -454,6 +454,18 @@ def test_a_run_that_does_not_balance_is_recorded_and_fails(
     assert [row["clean"] for row in lake.table("pipeline_runs").scan().to_arrow().to_pylist()] == [1]
 
 
+def test_a_run_that_left_no_word_of_its_transform_has_no_excuse_for_a_difference(
+    lake: Lake, run_audit: ModuleType, failure: type[Exception]
+) -> None:
+    lake.land(DAY, 0, 1, valid(DAY, "a"))
+    lake.append("events", clean(DAY, "a"))
+    transformed = run_audit.check_transform(DAY, {"rebuild_dates": []})
+    lake.land(DAY, 1, 2, valid(DAY, "b"))
+    landed = {"start_offsets": {}, "end_offsets": {}, "gaps": [], "too_late": 0}
+    with pytest.raises(failure, match="landed 2 is not clean 1"):
+        run_audit.record_run(DAY, "run", landed, transformed, [])
+
+
 def test_a_source_that_says_nothing_is_recorded_as_null_not_as_zero(lake: Lake, recorded: Recorded) -> None:
     lake.land(DAY, 0, 1, valid(DAY, "a"))
     lake.append("events", clean(DAY, "a"))
