@@ -35,7 +35,7 @@ def find_falls(draft: Draft, table: Table, limits: Audit) -> list[str]:
     drafted = draft.partitions(table)
     faults = []
     for day, before in draft.published_rows(table).items():
-        after = drafted[day].rows if day in drafted else 0
+        after = drafted.get(day, 0)
         if before - after > max(limits.max_fall_share * before, limits.ignored_fall_rows):
             faults.append(
                 f"{table.name} {day}: {after:,} rows instead of {before:,}, a fall of {1 - after / before:.1%}; "

@@ -16,7 +16,7 @@ from typing import Any
 
 from pyspark.sql import DataFrame
 
-from spark_jobs.lakehouse import Lakehouse, Partition, first_date, losing_to_others
+from spark_jobs.lakehouse import Lakehouse, first_date, losing_to_others
 from spark_jobs.tables import Table
 
 _WAP_ENABLED = "write.wap.enabled"
@@ -63,14 +63,14 @@ class Draft:
         """The dates that the draft replaces, ascending."""
         return sorted(self._dates[table])
 
-    def partitions(self, table: Table) -> dict[dt.date, Partition]:
-        """Each date that has rows in the draft."""
+    def partitions(self, table: Table) -> dict[dt.date, int]:
+        """The rows of each date that has some in the draft."""
         return self.lakehouse.partitions(table, self.name if self._dates[table] else "main")
 
     def published_rows(self, table: Table) -> dict[dt.date, int]:
         """Rows that readers see now, for each drafted date."""
         published = self.lakehouse.partitions(table)
-        return {day: published[day].rows if day in published else 0 for day in self.dates(table)}
+        return {day: published.get(day, 0) for day in self.dates(table)}
 
     def files(self, table: Table) -> list[tuple[dt.date, Any]]:
         """Date and Iceberg's DataFile, with its column statistics, of each file that the draft holds in its dates."""

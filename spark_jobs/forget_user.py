@@ -166,10 +166,7 @@ def recount_runs(lakehouse: Lakehouse) -> None:
         F.count_if(F.col("error_type") == ERROR_TYPE).alias("forgotten"),
     )
     raw_counts = {row.event_date: row for row in counts.where("forgotten > 0").collect()}
-    rows = {
-        column: {day: partition.rows for day, partition in lakehouse.partitions(table).items()}
-        for column, table in RUN_COUNTS.items()
-    }
+    rows = {column: lakehouse.partitions(table) for column, table in RUN_COUNTS.items()}
     recounted = []
     for run in lakehouse.read(PIPELINE_RUNS).where("landed IS NOT NULL").select("event_date", *RECOUNTED).collect():
         known = run.asDict()

@@ -11,7 +11,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from types import TracebackType
 from typing import Any
 
@@ -89,14 +89,6 @@ def _glue_catalog(settings: Settings) -> dict[str, str]:
     return options
 
 
-@dataclass(frozen=True)
-class Partition:
-    """The rows of one date, and the snapshot that last changed them."""
-
-    rows: int
-    changed_by: int
-
-
 class Lakehouse:
     """The tables of one database. `with Lakehouse(...)` stops the session at the end.
 
@@ -172,8 +164,8 @@ class Lakehouse:
         """The partitions from `first` to `last`, both included."""
         return self.read(table).where(F.col(table.partition_column).between(F.lit(first), F.lit(last)))
 
-    def partitions(self, table: Table, branch: str = "main") -> dict[dt.date, Partition]:
-        """Each date that has rows, ascending; reads metadata only."""
+    def partitions(self, table: Table, branch: str = "main") -> dict[dt.date, int]:
+        """The rows of each date that has some, ascending; reads metadata only."""
         loaded = self.load(table)
         snapshot = loaded.snapshot(branch)
         if snapshot is None:
@@ -182,7 +174,7 @@ class Lakehouse:
         scan = self.iceberg.MetadataTableUtils.createMetadataTableInstance(loaded, kind).newScan()
         found = {
             # At once: the iterator hands out the same row again with other members.
-            first_date(_member(row, 0)): Partition(_member(row, 2), _member(row, 10))
+            first_date(_member(row, 0)): int(_member(row, 2))
             for task in scan.useSnapshot(snapshot.snapshotId()).planFiles().iterator()
             for row in task.asDataTask().rows().iterator()
         }

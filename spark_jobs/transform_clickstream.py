@@ -78,7 +78,7 @@ def find_late_dates(lakehouse: Lakehouse, run_dates: list[dt.date]) -> list[dt.d
     lateness = lakehouse.settings.pipeline.transform.allowed_lateness_days
     raw = lakehouse.partitions(RAW_EVENTS)
     in_reach = {day for run in run_dates for day in (run - n * DAY for n in range(1, lateness + 1))}
-    waiting = {str(day): raw[day].rows for day in in_reach if day in raw and day not in run_dates}
+    waiting = {str(day): raw[day] for day in in_reach if day in raw and day not in run_dates}
     late: list[dt.date] = []
     for summary in lakehouse.summaries(EVENTS, RAW_ROWS_KEY):
         if not waiting:
@@ -102,8 +102,8 @@ def rebuild_events(draft: Draft, date: dt.date) -> list[dt.date]:
         .transform(assign_sessions, read_open_sessions(lakehouse, date), transform.session_gap_minutes)
     )
     draft.replace_dates(EVENTS, events, [date])
-    built = draft.partitions(EVENTS)
     elsewhere = copies.where(F.col("event_date") != F.lit(date)).select("event_date").distinct().collect()
+    built = draft.partitions(EVENTS) if elsewhere else {}
     neighbours = sorted(row.event_date for row in elsewhere if row.event_date in built)
     shared = copies.select("event_id").distinct()
     stale = find_stale_dates(lakehouse, shared, neighbours) if neighbours else []
@@ -231,14 +231,15 @@ def find_unfinished_snapshots(lakehouse: Lakehouse) -> set[dt.date]:
 
     Nobody was told of them, and the tables that they rest on look whole: their segments have not been made again.
     """
-    finished = {*lakehouse.summaries(EVENTS, DRAFT_KEY), None}  # None: a run of before this was written down
     found = set[dt.date]()
     for snapshot in lakehouse.history(USER_FEATURES):
         summary = snapshot.summary()
         snapshots = summary.get(SNAPSHOTS_KEY)
         if snapshots is None:  # no run's: a compaction, say
             continue
-        if summary.get(DRAFT_KEY) in finished:
+        draft = summary.get(DRAFT_KEY)
+        # Without a name: a run of before this was written down.
+        if draft is None or draft in lakehouse.summaries(EVENTS, DRAFT_KEY):
             break
         found |= set(map(dt.date.fromisoformat, json.loads(snapshots)))
     return found
@@ -263,8 +264,8 @@ def find_differences(draft: Draft) -> list[str]:
     daily = {row.event_date: (row.events, row.sessions) for row in sums.collect()}
     faults = []
     for day in dates:
-        rows = events[day].rows if day in events else 0
-        begun = sessions[day].rows if day in sessions else 0
+        rows = events.get(day, 0)
+        begun = sessions.get(day, 0)
         if clean[day] != rows:
             faults.append(f"events {day}: {rows:,} rows, but raw_events has {clean[day]:,} different valid events")
         if daily.get(day, (0, 0)) != (rows, begun):
@@ -317,7 +318,7 @@ def transform_once(
             run_date=run_dates[-1] if run_dates else None,
             rebuilt_dates=[str(day) for day in rebuilt],
             rebuilt_snapshots=[str(day) for day in snapshots],
-            raw_rows={str(day): raw[day].rows if day in raw else 0 for day in rebuilt},
+            raw_rows={str(day): raw.get(day, 0) for day in rebuilt},
             draft=draft.name,
             forced=faults,
         )

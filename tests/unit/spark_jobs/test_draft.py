@@ -53,7 +53,7 @@ def test_a_draft_is_seen_by_its_session_and_by_readers_once_it_is_published(lake
         draft.replace_dates(SEGMENT_TRANSITIONS, transitions(lake, (40, DAYS[3])), [DAYS[2], DAYS[3]])
         assert stored(lake) == [1, 20, 40]
         assert draft.dates(SEGMENT_TRANSITIONS) == DAYS[1:4]
-        assert {day: part.rows for day, part in draft.partitions(SEGMENT_TRANSITIONS).items()} == {
+        assert draft.partitions(SEGMENT_TRANSITIONS) == {
             DAYS[0]: 1, DAYS[1]: 1, DAYS[3]: 1,
         }  # fmt: skip
         assert draft.published_rows(SEGMENT_TRANSITIONS) == {DAYS[1]: 1, DAYS[2]: 1, DAYS[3]: 0}
