@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import defaultdict
+from typing import Any
 
 from config.loader import Audit
 from spark_jobs.draft import Draft
@@ -58,8 +59,8 @@ def find_bad_values(draft: Draft, table: Table) -> list[str]:
             counts[day, column, "NaN"] += not_numbers.get(field.fieldId()) or 0
             if column.bounds:
                 least, greatest = column.bounds
-                low = draft.statistic(field, file.lowerBounds())
-                high = draft.statistic(field, file.upperBounds())
+                low = read_bound(draft, field, file.lowerBounds())
+                high = read_bound(draft, field, file.upperBounds())
                 if low is not None and low < least:
                     faults.append(f"{table.name} {day}: {column.name} falls to {low}, below {least}")
                 if high is not None and high > greatest:
@@ -70,3 +71,9 @@ def find_bad_values(draft: Draft, table: Table) -> list[str]:
         if rows
     ]
     return faults
+
+
+def read_bound(draft: Draft, field: Any, bounds: Any) -> Any:
+    """The value of Iceberg's `field` in the lower or upper bounds of a file; None where it has none."""
+    packed = bounds.get(field.fieldId()) if bounds else None
+    return None if packed is None else draft.lakehouse.iceberg.types.Conversions.fromByteBuffer(field.type(), packed)

@@ -80,11 +80,6 @@ class Draft:
         files = [task.file() for task in scan.includeColumnStats().planFiles().iterator()]
         return [(first_date(file.partition()), file) for file in files]
 
-    def statistic(self, field: Any, bounds: Any) -> Any:
-        """The value of Iceberg's `field` in the lower or upper bounds of a file; None where it has none."""
-        packed = bounds.get(field.fieldId()) if bounds else None
-        return None if packed is None else self.lakehouse.iceberg.types.Conversions.fromByteBuffer(field.type(), packed)
-
     def publish(
         self, table: Table, first_read: dt.date, last_read: dt.date, summary: dict[str, str] | None = None
     ) -> None:

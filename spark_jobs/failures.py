@@ -1,7 +1,7 @@
-"""Failures of what a job runs on, told in one line that names the thing and the remedy instead of a Java stack trace.
+"""How a job ends that could not publish: one line that names the thing and the remedy instead of a stack trace.
 
-By then it has been tried again, with growing pauses: by Iceberg for up to ten minutes where S3 does not give a table's
-metadata, by the AWS SDK for up to a minute where it takes no data.
+What a job runs on fails it only after it has been tried again, with growing pauses: by Iceberg for up to ten minutes
+where S3 does not give a table's metadata, by the AWS SDK for up to a minute where it takes no data.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from typing import ParamSpec
 
 import config
 from config import Settings
+from spark_jobs.audit import AuditError
+from spark_jobs.lakehouse import ConcurrentCommitError
 
 P = ParamSpec("P")
 # The first pattern that a line of the error matches tells what failed. A full disk comes in exceptions of the others.
@@ -29,19 +31,26 @@ _EXCEPTION_CLASS = re.compile(r"^.*?\b(?:\w+\.)+([A-Z]\w*(?:Exception|Error)): "
 
 
 def explain_failures(main: Callable[P, int]) -> Callable[P, int]:
-    """`main` of a job; it returns 1 after one line on stderr where S3, Glue, Kafka or the disk has failed."""
+    """`main` of a job; it returns 1 after one line on stderr where the audit found faults, other runs kept winning, or
+    S3, Glue, Kafka or the disk has failed."""
+    # A script's module is called __main__.
+    name = Path(inspect.getfile(main)).stem
 
     @functools.wraps(main)
     def explained(*args: P.args, **kwargs: P.kwargs) -> int:
         try:
             return main(*args, **kwargs)
+        except AuditError as error:
+            line = f"nothing was published: {error}; --force publishes it"
+        except ConcurrentCommitError as error:
+            line = f"{error}; run it again"
         except Exception as error:
-            line = explain(error, config.load())
-            if line is None:
+            found = explain(error, config.load())
+            if found is None:
                 raise
-            # A script's module is called __main__.
-            print(f"{Path(inspect.getfile(main)).stem}: {line}", file=sys.stderr)
-            return 1
+            line = found
+        print(f"{name}: {line}", file=sys.stderr)
+        return 1
 
     return explained
 

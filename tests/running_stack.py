@@ -29,7 +29,7 @@ from infra.local.supervision import Supervisor
 
 EPOCH = datetime.fromtimestamp(0, UTC)
 STORAGE = ("kafka", "aws")
-COMMAND_SECONDS = 400
+COMMAND_SECONDS = 900
 UP_SECONDS = READY_TIMEOUT_SECONDS + 60
 
 

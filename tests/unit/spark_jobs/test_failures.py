@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 import config
+from spark_jobs.audit import AuditError
 from spark_jobs.failures import explain, explain_failures
+from spark_jobs.lakehouse import ConcurrentCommitError
 
 S3_REFUSES = """An error occurred while calling o77.append.
 : org.apache.spark.SparkException: [WRITING_JOB_ABORTED] Writing job aborted. SQLSTATE: 40000
@@ -61,3 +63,22 @@ def test_a_job_ends_with_1_and_the_line_and_an_error_of_its_own_keeps_its_trace(
     assert capsys.readouterr().err.startswith("test_failures: Kafka at 127.0.0.1:9092 failed: ")
     with pytest.raises(RuntimeError, match="a mistake of ours"):
         main([])
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (AuditError("3 rows"), "nothing was published: 3 rows; --force publishes it"),
+        (ConcurrentCommitError("events has changed"), "events has changed; run it again"),
+    ],
+    ids=["audit", "other runs"],
+)
+def test_a_job_that_may_not_publish_says_what_lets_it(
+    error: Exception, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    @explain_failures
+    def main() -> int:
+        raise error
+
+    assert main() == 1
+    assert capsys.readouterr().err == f"test_failures: {line}\n"
