@@ -168,9 +168,22 @@ def read_topic(bootstrap_servers: str, topic: str) -> TopicState:
 
 
 def read_history(lakehouse: Lakehouse) -> History:
-    """Where the newest commit of raw_events ends."""
-    ends, ids = (json.loads(lakehouse.newest_summary(RAW_EVENTS, key) or "{}") for key in (OFFSETS_KEY, TOPIC_IDS_KEY))
-    return History(ends, ids)
+    """Where the newest landing of raw_events ends: by its snapshot, or by the rows where that has been expired by
+    somebody who does not know of it (Athena's VACUUM, say)."""
+    ends, ids = (lakehouse.newest_summary(RAW_EVENTS, key) for key in (OFFSETS_KEY, TOPIC_IDS_KEY))
+    if ends is None and lakehouse.partitions(RAW_EVENTS):
+        print("raw_events has lost the snapshots of its landings: its position is read from its rows", file=sys.stderr)
+        return History(find_ends(lakehouse), {})
+    return History(json.loads(ends or "{}"), json.loads(ids or "{}"))
+
+
+def find_ends(lakehouse: Lakehouse) -> dict[str, dict[str, int]]:
+    """The offset after the last row of each topic's partitions."""
+    by_partition = lakehouse.read(RAW_EVENTS).groupBy("topic", "partition").agg(F.max("offset").alias("last"))
+    ends: dict[str, dict[str, int]] = {}
+    for row in by_partition.collect():
+        ends.setdefault(row.topic, {})[str(row.partition)] = row.last + 1
+    return ends
 
 
 def plan_landing(topic: str, landed: Position, kafka: TopicState, accepted: Accepted) -> LandingPlan:

@@ -19,14 +19,18 @@ from pyspark.sql import functions as F
 from config.loader import EVENT_SCHEMA_FILE
 from spark_jobs.lakehouse import ConcurrentCommitError, Lakehouse
 from spark_jobs.land_raw_events import (
+    OFFSETS_KEY,
+    TOPIC_IDS_KEY,
     Accepted,
     Gap,
+    History,
     LandingError,
     LandingPlan,
     Position,
     TopicState,
     classify_records,
     plan_landing,
+    read_history,
 )
 from spark_jobs.tables import RAW_EVENTS, Table
 from tests.unit.spark_jobs.conftest import VALID_EVENT, MakeEvent, MakeRecords
@@ -366,3 +370,18 @@ def test_of_two_landings_from_one_position_only_one_commits(lakehouse: Lakehouse
     assert lakehouse.read(RAW_EVENTS).count() == 2
     assert lakehouse.newest_summary(RAW_EVENTS, "position") == "2"
     assert lakehouse.spark.sql(f"SELECT name FROM {lakehouse.identifier(RAW_EVENTS)}.refs").collect() == [("main",)]
+
+
+def test_the_position_is_read_from_the_rows_where_its_snapshots_were_expired(
+    lakehouse: Lakehouse, make_records: MakeRecords
+) -> None:
+    assert read_history(lakehouse) == History({}, {})
+    landed = classify_records(make_records([VALID.encode(), b"bad", None])).withColumn("ingested_at", F.now())
+    summary = {OFFSETS_KEY: '{"clickstream": {"0": 3}}', TOPIC_IDS_KEY: '{"clickstream": "the id"}'}
+    lakehouse.append_if_unchanged(RAW_EVENTS, landed, lakehouse.start_history(RAW_EVENTS), summary)
+    assert read_history(lakehouse) == History({"clickstream": {"0": 3}}, {"clickstream": "the id"})
+    lakehouse.load(RAW_EVENTS).newAppend().commit()
+    expire = lakehouse.load(RAW_EVENTS).expireSnapshots().expireOlderThan(2**62).retainLast(1)
+    expire.commit()
+    assert lakehouse.newest_summary(RAW_EVENTS, OFFSETS_KEY) is None
+    assert read_history(lakehouse) == History({"clickstream": {"0": 3}}, {})
