@@ -110,8 +110,9 @@ def choose_commit(turn: Turn, moment: str, randomness: random.Random) -> tuple[i
     if turn.stage == LANDING:
         # The last three commits: the rows on their branch, main to the branch's end, the branch's removal.
         return turn.commits - 1, randomness.random() < 0.5
-    # A publication is one commit, and nothing is committed after the last one.
-    return turn.commits - randomness.randrange(len(PUBLISHED_BY[turn.stage]) - 1), False
+    # The last commits: one publication for each table, then the removal of each one's branch.
+    tables = len(PUBLISHED_BY[turn.stage])
+    return turn.commits - tables - randomness.randrange(tables - 1), False
 
 
 def kill_service(turn: Turn, service: str, randomness: random.Random, report: Report) -> Ended:
