@@ -55,11 +55,11 @@ check: setup ## lint, types and unit tests: two minutes
 	@$(VENV)/mypy
 	@$(PYTEST) -q tests/unit
 
-test: setup ## lint, types and every test; those of tests/integration start a stack of their own
+test: setup ## lint, types and every test, with a few faults; they start stacks of their own
 	@$(VENV)/ruff check .
 	@$(VENV)/ruff format --check .
 	@$(VENV)/mypy
-	@$(PYTEST) tests --ignore tests/faults
+	@$(PYTEST) --durations 25 tests
 
 soak: setup ## 50 kill -9 and every outage, then a table of them: FAULTS_KILLS=50, FAULTS_SEED=the seed of a failed one
 	@FAULTS_KILLS=$${FAULTS_KILLS:-50} $(VENV)/pytest tests/faults
