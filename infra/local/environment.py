@@ -110,6 +110,8 @@ def airflow_variables(layout: Layout) -> dict[str, str]:
             "MIN_FILE_PROCESS_INTERVAL": "10",
             "PARSING_PROCESSES": "1",
         },
+        # Seconds until what a killed scheduler was running starts again; Airflow's own 300 are for networks.
+        "SCHEDULER": {"TASK_INSTANCE_HEARTBEAT_TIMEOUT": "90", "ORPHANED_TASKS_CHECK_INTERVAL": "30"},
         "USAGE_DATA_COLLECTION": {"ENABLED": "False"},
     }
     return {
