@@ -71,9 +71,9 @@ def test_a_slow_s3_that_refuses_some_requests_is_asked_again(lakes: Lakes, repor
     turn = lakes.next_turn(TRANSFORM)
     report.fault = f"S3 slow and refusing during {TRANSFORM} of {turn.date}"
     running = turn.start()
-    lakes.proxy.fault = Fault(slow_down_share=0.1, delay_seconds=0.05)
+    lakes.proxy.fault = Fault(slow_down_share=0.02, delay_seconds=0.02)
     ended = running.end(timeout=SLOWEST_STAGE_SECONDS)
-    report.moment = f"{lakes.proxy.refused} of {lakes.proxy.delayed} requests got 503, all 0.05 s later"
+    report.moment = f"{lakes.proxy.refused} of {lakes.proxy.delayed} requests got 503, all 0.02 s later"
     assert ended.code == 0, ended.err[-3000:]
     assert lakes.proxy.refused > 0
     lakes.proxy.start_count()
