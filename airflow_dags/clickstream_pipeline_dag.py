@@ -153,14 +153,7 @@ with DAG(
         running = ti.get_previous_dagrun(state="running")
         return running is None or logical_date - running.logical_date >= dt.timedelta(days=LONGEST_WINDOW_DAYS)
 
-    user_segmentation_ml = submit(
-        "user_segmentation_ml",
-        [
-            *("--start-date", DATE),
-            *("--dates", "{{ ti.xcom_pull('check_transform')['rebuilt_snapshots'] | join(',') }}"),
-            FORCE,
-        ],
-    )
+    user_segmentation_ml = submit("user_segmentation_ml", ["--start-date", DATE, FORCE])
 
     @task
     def check_segments(date: str) -> None:

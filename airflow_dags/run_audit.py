@@ -167,7 +167,7 @@ def _added_rows(table: Table, snapshots: list[Snapshot]) -> dict[dt.date, int]:
 def check_transform(date: dt.date, landed: dict[str, Any]) -> dict[str, Any]:
     """Check that events has every different valid event of the dates that the run has rebuilt.
 
-    Returns these dates, the rebuilt snapshots, and what the run's audit found and `force` overrode.
+    Returns these dates, and what the run's audit found and `force` overrode.
     """
     audit = Audit()
     commit = _newest_snapshot(audit.table("events"), date)
@@ -183,7 +183,6 @@ def check_transform(date: dt.date, landed: dict[str, Any]) -> dict[str, Any]:
     return {
         "job_started_ms": started,
         "rebuilt_dates": rebuilt,
-        "rebuilt_snapshots": json.loads(done.get("rebuilt-snapshots", "[]")),
         "forced": json.loads(done.get("forced", "[]")),
     }
 

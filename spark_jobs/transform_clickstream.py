@@ -48,7 +48,6 @@ DAY = dt.timedelta(days=1)
 BUILT = (USER_FEATURES, USER_DAILY_ACTIVITY, SESSIONS, EVENTS)
 RAW_ROWS_KEY = "raw-rows"
 SNAPSHOTS_KEY = "rebuilt-snapshots"
-DRAFT_KEY = "draft"
 DATES_PER_DRAFT = 7
 MAX_ATTEMPTS = 5
 
@@ -226,25 +225,6 @@ def rebuild_dates(draft: Draft, dates: set[dt.date]) -> list[dt.date]:
     return sorted(changed)
 
 
-def find_unfinished_snapshots(lakehouse: Lakehouse) -> set[dt.date]:
-    """Snapshots of user_features that were published by runs that ended before they published `events`.
-
-    Nobody was told of them, and the tables that they rest on look whole: their segments have not been made again.
-    """
-    found = set[dt.date]()
-    for snapshot in lakehouse.history(USER_FEATURES):
-        summary = snapshot.summary()
-        snapshots = summary.get(SNAPSHOTS_KEY)
-        if snapshots is None:  # no run's: a compaction, say
-            continue
-        draft = summary.get(DRAFT_KEY)
-        # Without a name: a run of before this was written down.
-        if draft is None or draft in lakehouse.summaries(EVENTS, DRAFT_KEY):
-            break
-        found |= set(map(dt.date.fromisoformat, json.loads(snapshots)))
-    return found
-
-
 def rebuild_features(draft: Draft, snapshots: list[dt.date]) -> None:
     """user_daily_activity -> user_features of the given snapshot dates."""
     first = snapshots[0] - (LONGEST_WINDOW_DAYS - 1) * DAY
@@ -304,8 +284,7 @@ def transform_once(
     dates = {*run_dates, *touched_dates, *find_late_dates(lakehouse, run_dates)}
     with Draft(lakehouse, BUILT) as draft:
         changed = rebuild_dates(draft, dates)
-        reach = [day + n * DAY for day in changed for n in range(LONGEST_WINDOW_DAYS)]
-        stale = {*reach, *find_unfinished_snapshots(lakehouse)}
+        stale = {day + n * DAY for day in changed for n in range(LONGEST_WINDOW_DAYS)}
         snapshots = sorted({*run_dates, *(draft.partitions(USER_FEATURES).keys() & stale)})
         if snapshots:
             rebuild_features(draft, snapshots)
@@ -319,7 +298,6 @@ def transform_once(
             rebuilt_dates=[str(day) for day in rebuilt],
             rebuilt_snapshots=[str(day) for day in snapshots],
             raw_rows={str(day): raw.get(day, 0) for day in rebuilt},
-            draft=draft.name,
             forced=faults,
         )
         publish(draft, summary)

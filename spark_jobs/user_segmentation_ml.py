@@ -1,6 +1,7 @@
 """user_features -> user_segments, segment_profiles, segment_transitions, model_runs.
 
-Input: `user_features` of the scored dates (one row per user and snapshot date).
+Input: `user_features` of the scored dates (one row per user and snapshot date): those that are asked for, and those
+whose features were built again since they were scored.
 Output: for each date one row per user, one per segment and one per move between segments, each partitioned by
 `snapshot_date`; `model_runs` gets a row when a model is trained.
 
@@ -44,10 +45,12 @@ from spark_jobs.tables import (
     USER_FEATURES,
     USER_SEGMENTS,
 )
+from spark_jobs.transform_clickstream import SNAPSHOTS_KEY
 
 DAY = dt.timedelta(days=1)
 DISTINCTIVE_FEATURES = 3
 USERS_IN_ONE_PARTITION = 200_000
+FEATURES_KEY = "features-snapshot"
 SCORED = (SEGMENT_TRANSITIONS, SEGMENT_PROFILES, USER_SEGMENTS)
 
 
@@ -348,6 +351,7 @@ def segment_date(
     before meanwhile, or has forgotten a user; nothing is published then.
     """
     tombstones = read_tombstones(lakehouse)
+    features_snapshot = lakehouse.start_history(USER_FEATURES)  # before its rows are read: what follows makes it stale
     model = find_champion(lakehouse, date, settings.model_policy)
     names = model.features if model else settings.log_features + settings.share_features
     features = read_features(lakehouse, date, names).persist()
@@ -366,7 +370,7 @@ def segment_date(
         stop_if_changed(lakehouse, tombstones)
         if faults and not is_forced:
             raise AuditError("; ".join(faults))
-        summary = lakehouse.job_summary(run_date=str(date), forced=faults)
+        summary = lakehouse.job_summary(run_date=str(date), features_snapshot=features_snapshot, forced=faults)
         for table in SCORED:
             draft.publish(table, date - DAY, date, summary)
     sizes = {row.segment_name: row["count"] for row in scored.groupBy("segment_name").count().collect()}
@@ -386,13 +390,14 @@ def parse_clusters(text: str) -> int | str:
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="user_segmentation_ml.py", description="Segment the users of user_features with K-Means."
+        prog="user_segmentation_ml.py",
+        description="Segment the users of user_features with K-Means. Snapshots whose features were built again since "
+        "they were scored are scored again as well.",
     )
     parser.add_argument(
         "--start-date", type=dt.date.fromisoformat, help="first snapshot, YYYY-MM-DD; default: the newest"
     )
     parser.add_argument("--end-date", type=dt.date.fromisoformat, help="last snapshot, included; default: --start-date")
-    parser.add_argument("--dates", default="", help="comma-separated further snapshots to score again")
     parser.add_argument("--num-clusters", type=parse_clusters, help="a number, or auto; default: pipeline.yaml")
     parser.add_argument("--features-path", help="folder of Iceberg tables that holds user_features, instead of Glue")
     parser.add_argument("--output-path", help="folder of Iceberg tables and models to write, instead of Glue")
@@ -405,18 +410,40 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def find_stale_dates(lakehouse: Lakehouse) -> set[dt.date]:
+    """The dates whose features were built again after they were scored, by a run that may have died before telling.
+
+    A date that was never scored is its own run's.
+    """
+    waiting = set(lakehouse.partition_dates(USER_SEGMENTS))
+    scored_from: dict[dt.date, int] = {}
+    for snapshot in lakehouse.history(USER_SEGMENTS):
+        summary = snapshot.summary()
+        if features_snapshot := summary.get(FEATURES_KEY):
+            date = dt.date.fromisoformat(json.loads(summary.get("run-date")))
+            scored_from.setdefault(date, int(features_snapshot))
+    stale = set[dt.date]()
+    for snapshot in lakehouse.history(USER_FEATURES):
+        waiting -= {date for date in waiting if scored_from.get(date) == snapshot.snapshotId()}
+        rebuilt = json.loads(snapshot.summary().get(SNAPSHOTS_KEY) or "[]")
+        stale |= waiting & {dt.date.fromisoformat(date) for date in rebuilt}
+    return stale
+
+
 def choose_dates(args: argparse.Namespace, lakehouse: Lakehouse) -> list[dt.date]:
-    """The snapshots to score, ascending. Raises SegmentationError where there are no features."""
+    """The snapshots to score, ascending: those asked for, and the stale ones.
+
+    Raises SegmentationError where there are no features.
+    """
     existing = lakehouse.partition_dates(USER_FEATURES)
     if not existing:
         raise SegmentationError("user_features is empty; run transform_clickstream first")
     start = args.start_date or existing[-1]
     end = args.end_date or start
     asked = {start + n * DAY for n in range((end - start).days + 1)}
-    asked |= {dt.date.fromisoformat(day) for day in args.dates.split(",") if day.strip()}
     if missing := sorted(asked - set(existing)):
         raise SegmentationError(f"user_features has no users on {missing[0]}; run transform_clickstream for it first")
-    return sorted(asked)
+    return sorted(asked | (find_stale_dates(lakehouse) & set(existing)))
 
 
 @explain_failures

@@ -7,7 +7,6 @@ which the undisturbed lake has behind it when a test gets hold of it.
 from __future__ import annotations
 
 import datetime as dt
-import json
 import signal
 import time
 from collections import defaultdict
@@ -53,7 +52,6 @@ class Lake:
         self._logs = logs
         self.variables = variables
         self.settings = load_settings(variables)
-        self._rebuilt_snapshots = ""
 
     def start(self, stage: str, date: dt.date, **variables: str) -> Running:
         """The stage's ordinary command; `variables` go before those of the lake."""
@@ -63,8 +61,6 @@ class Lake:
         """The stage to its end, which must be a good one."""
         ended = self.start(stage, date).end(timeout=SLOWEST_STAGE_SECONDS)
         assert ended.code == 0, f"{stage} of {date} ended with {ended.code}\n{ended.out}\n{ended.err[-6000:]}"
-        if stage == TRANSFORM:
-            self._rebuilt_snapshots = ",".join(json.loads(ended.out.splitlines()[-1])["rebuilt_snapshots"])
         return ended
 
     def _command(self, stage: str, date: dt.date) -> tuple[str, ...]:
@@ -74,10 +70,7 @@ class Lake:
             PRODUCER: ("python", "data_generator/event_producer.py", "--date", day, "--events", str(EVENTS)),
             LANDING: (*submit, "spark_jobs/land_raw_events.py", "--run-date", day),
             TRANSFORM: (*submit, "spark_jobs/transform_clickstream.py", "--start-date", day),
-            SEGMENTATION: (
-                *(*submit, "spark_jobs/user_segmentation_ml.py", "--start-date", day),
-                *("--dates", self._rebuilt_snapshots),
-            ),
+            SEGMENTATION: (*submit, "spark_jobs/user_segmentation_ml.py", "--start-date", day),
         }
         return commands[stage]
 

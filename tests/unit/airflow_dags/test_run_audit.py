@@ -265,7 +265,7 @@ def test_what_the_run_rebuilt_is_checked_and_reported(
     neighbour = APRIL[8]
     lake.land(DAY, 0, 2, [*valid(DAY, "a"), *valid(neighbour, "b")])
     started = started_seconds_ago(0)
-    done = {"run_date": json.dumps(str(DAY)), "forced": '["a fall"]', "rebuilt_snapshots": '["2025-04-10"]'}
+    done = {"run_date": json.dumps(str(DAY)), "forced": '["a fall"]'}
     done["job_started_ms"] = started
     rebuilt = json.dumps([str(neighbour), str(DAY)])
     lake.append("events", clean(DAY, "a"), rebuilt_dates=rebuilt, **done)
@@ -275,7 +275,6 @@ def test_what_the_run_rebuilt_is_checked_and_reported(
     assert run_audit.check_transform(DAY, {"rebuild_dates": []}) == {
         "job_started_ms": int(started),
         "rebuilt_dates": ["2025-04-09", "2025-04-10"],
-        "rebuilt_snapshots": ["2025-04-10"],
         "forced": ["a fall"],
     }
 
@@ -407,7 +406,6 @@ def test_a_run_is_one_row_of_counts_and_a_rerun_replaces_it(lake: Lake, recorded
         [],
         run_date=json.dumps(str(DAY)),
         job_started_ms=started_seconds_ago(30),
-        rebuilt_snapshots="[]",
     )
     rows = [{"user_id": name, "segment_id": 1, "snapshot_date": DAY} for name in "abcde"]
     lake.append("user_segments", rows, run_date=json.dumps(str(APRIL[0])), job_started_ms=started_seconds_ago(10))

@@ -267,7 +267,5 @@ def test_a_run_that_dies_between_two_publications_is_made_good_by_its_rerun(
                 with pytest.raises(KeyboardInterrupt):
                     transform(lakehouse, DATES[2:3], [])
             assert len(published) == deadly
-            rerun = transform(lakehouse, DATES[2:3], [])
+            transform(lakehouse, DATES[2:3], [])
             check_against_oracle(lakehouse, placed[: 3 + deadly], DATES[:3])
-            # The snapshots that the dead run has published are told of as well: their segments are to be made again.
-            assert rerun["rebuilt_snapshots"] == [str(day) for day in DATES[:3]]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
@@ -18,6 +20,7 @@ from pyspark.sql import DataFrame, Row, SparkSession
 
 import config
 from config.loader import CONFIG_DIR, NameRule, Segmentation
+from spark_jobs import user_segmentation_ml
 from spark_jobs.lakehouse import Lakehouse
 from spark_jobs.tables import (
     MODEL_RUNS,
@@ -26,6 +29,7 @@ from spark_jobs.tables import (
     USER_FEATURES,
     USER_SEGMENTS,
 )
+from spark_jobs.transform_clickstream import SNAPSHOTS_KEY
 from spark_jobs.user_segmentation_ml import (
     KScore,
     Segment,
@@ -36,6 +40,7 @@ from spark_jobs.user_segmentation_ml import (
     choose_k,
     count_transitions,
     find_champion,
+    find_stale_dates,
     load_model,
     main,
     name_segments,
@@ -393,7 +398,7 @@ def test_a_date_is_scored_by_the_newest_champion_of_that_date_or_under_champion_
 
 
 def test_a_date_without_users_is_named_with_the_job_to_run(scored_lakehouse: Lakehouse) -> None:
-    arguments = parse_arguments(["--start-date", "2025-04-01", "--dates", "2025-04-09"])
+    arguments = parse_arguments(["--start-date", "2025-04-09"])
     with pytest.raises(SegmentationError, match=r"no users on 2025-04-09; run transform_clickstream for it first"):
         choose_dates(arguments, scored_lakehouse)
 
@@ -426,3 +431,44 @@ def test_a_model_that_reads_other_features_than_recorded_is_refused(scored_lakeh
     model = TrainedModel(run.model_id, FIRST, 3, ("events_sum_30d",), (), run.artifact)
     with pytest.raises(SegmentationError, match=r"reads \('events_sum_30d', .*but model_runs says"):
         load_model(model)
+
+
+def rebuild_features(lakehouse: Lakehouse, *days: date) -> None:
+    """As a transform publishes them, with the days in its summary."""
+    frames = [features_frame(lakehouse.spark, ON_FIRST, day) for day in days]
+    summary = {SNAPSHOTS_KEY: json.dumps([str(day) for day in days])}
+    lakehouse.replace_dates(USER_FEATURES, functools.reduce(DataFrame.union, frames), list(days), summary)
+
+
+def test_whose_features_were_built_again_is_scored_again_whoever_built_them(scored_lakehouse: Lakehouse) -> None:
+    first, second, third = (date(2025, 5, day) for day in (1, 2, 3))
+    rebuild_features(scored_lakehouse, first, second)
+    assert find_stale_dates(scored_lakehouse) == set()  # never scored: that is their own runs' to do
+    for day in (first, second):
+        segment_date(scored_lakehouse, day, settings())
+    assert find_stale_dates(scored_lakehouse) == set()
+    rebuild_features(scored_lakehouse, second, third)
+    rebuild_features(scored_lakehouse, third)
+    assert find_stale_dates(scored_lakehouse) == {second}
+    assert choose_dates(parse_arguments(["--start-date", "2025-05-03"]), scored_lakehouse) == [second, third]
+    segment_date(scored_lakehouse, third, settings())
+    assert find_stale_dates(scored_lakehouse) == {second}
+    segment_date(scored_lakehouse, second, settings())
+    assert find_stale_dates(scored_lakehouse) == set()
+
+
+def test_features_that_are_built_while_a_date_is_scored_make_it_stale(
+    scored_lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    day = date(2025, 5, 10)
+    rebuild_features(scored_lakehouse, day)
+
+    def read_before_rebuild(lakehouse: Lakehouse, *arguments: Any) -> DataFrame:
+        frame = read_features(lakehouse, *arguments)
+        rebuild_features(lakehouse, day)
+        return frame
+
+    with monkeypatch.context() as patched:
+        patched.setattr(user_segmentation_ml, "read_features", read_before_rebuild)
+        segment_date(scored_lakehouse, day, settings())
+    assert find_stale_dates(scored_lakehouse) == {day}
