@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -101,6 +102,10 @@ class Ended:
     out: str
     err: str
     code: int
+
+    def last_words(self) -> list[str]:
+        """Lines that begin with the name of a command; spark-submit prints a job's stderr on its own stdout."""
+        return [line for line in [*self.out.splitlines(), *self.err.splitlines()] if re.match("[a-z_]+: ", line)]
 
 
 class Running:

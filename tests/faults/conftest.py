@@ -24,6 +24,7 @@ from tests.faults.lakes import Lake, Lakes, Report, undisturbed_variables, write
 from tests.running_stack import RunningStack, start_storage
 
 REPORT = "fault"
+PAGE_BYTES = 4096
 
 
 class SmallDisk:
@@ -36,9 +37,9 @@ class SmallDisk:
         self.reason = done.stderr.strip() if done.returncode else None
 
     def fill(self) -> None:
-        """No room for another 64 KiB."""
+        """No room for another byte, or for a page of them where it was empty: a size of 0 would be no limit."""
         used = shutil.disk_usage(self.folder).used
-        self._mount(f"remount,size={used + 64 * 1024}").check_returncode()
+        self._mount(f"remount,size={max(used, PAGE_BYTES)}").check_returncode()
 
     def make_room(self) -> None:
         self._mount("remount,size=4g").check_returncode()

@@ -129,7 +129,7 @@ def kill_service(turn: Turn, service: str, randomness: random.Random, report: Re
 def describe(ended: Ended) -> str:
     if ended.code == -signal.SIGKILL:
         return "killed"
-    last = (ended.err.strip().splitlines() or [""])[-1]
+    last = (ended.last_words() or [""])[-1]
     return "survived" if ended.code == 0 else f"failed ({ended.code}): {last[:80]}"
 
 

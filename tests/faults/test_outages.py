@@ -32,10 +32,10 @@ def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
 
 def assert_clear_failure(ended: Ended, *words: str) -> None:
     """Exit code 1, and a last line that names the thing and the remedy; no stack trace of ours."""
-    told = [line for line in ended.err.splitlines() if all(word in line for word in words)]
-    assert ended.code == 1, ended.err[-3000:]
-    assert told, ended.err[-3000:]
-    assert "Traceback" not in ended.err, ended.err[-3000:]
+    told = [line for line in ended.last_words() if all(word in line for word in words)]
+    assert ended.code == 1, ended
+    assert told, ended
+    assert "Traceback" not in ended.out + ended.err, ended
 
 
 def end_turn(turn: Turn, report: Report, ended: Ended) -> None:
