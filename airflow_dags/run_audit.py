@@ -202,13 +202,13 @@ def _has_landed_since(audit: Audit, date: dt.date, started_ms: int | None) -> bo
 def check_segments(date: dt.date) -> None:
     """Check that every user of user_features has one segment and that the profiles count them all.
 
-    Where another run has built the features anew meanwhile, it makes their segments too, and checks them.
+    Where another run has built the features anew meanwhile, the segments are made again by whatever run comes next.
     """
     audit = Audit()
     commit = _newest_snapshot(audit.table("user_segments"), date)
     started = int(_summary(commit)["job-started-ms"]) if commit else 0
     if commit and audit.has_changed_since("user_features", date, date, started):
-        log.info("%s: another run has built the features anew; it checks the segments that it makes of them", date)
+        log.info("%s: another run has built the features anew; the next run makes segments of them", date)
         return
     users = audit.rows("user_features", date)
     on_date = f"snapshot_date = '{date}'"
@@ -234,6 +234,9 @@ def record_run(
     audit = Audit()
     jobs = {"land": "raw_events", "transform": "user_features", "segment": "user_segments"}
     commits = {job: _newest_snapshot(audit.table(name), date) for job, name in jobs.items()}
+    scored = _summary(commits["segment"]) if commits["segment"] else {}
+    outdated = json.loads(scored.get("left-outdated", "[]"))
+    warnings = [*warnings, *(f"segments of {day} are older than its features" for day in outdated)]
     row = {
         "run_id": run_id,
         "too_late": landed["too_late"],

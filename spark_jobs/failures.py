@@ -41,7 +41,7 @@ def explain_failures(main: Callable[P, int]) -> Callable[P, int]:
         try:
             return main(*args, **kwargs)
         except AuditError as error:
-            line = f"nothing was published: {error}; --force publishes it"
+            line = f"not published: {error}; --force publishes it"
         except ConcurrentCommitError as error:
             line = f"{error}; run it again"
         except Exception as error:

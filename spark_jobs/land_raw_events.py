@@ -73,7 +73,7 @@ class TopicState:
 
 @dataclass(frozen=True)
 class Position:
-    """Where raw_events ends in a topic; `topic_id` is None where no commit has recorded it."""
+    """Where raw_events ends in a topic; `topic_id` is None where no retained snapshot has it."""
 
     topic_id: str | None
     offsets: Offsets
@@ -81,7 +81,7 @@ class Position:
 
 @dataclass(frozen=True)
 class History:
-    """The position of raw_events in every topic that was ever landed, as the snapshot's summary has it."""
+    """The position of raw_events in every topic that was ever landed."""
 
     ends: dict[str, dict[str, int]]
     topic_ids: dict[str, str]
@@ -172,14 +172,20 @@ def read_history(lakehouse: Lakehouse) -> History:
     somebody who does not know of it (Athena's VACUUM, say)."""
     ends, ids = (lakehouse.newest_summary(RAW_EVENTS, key) for key in (OFFSETS_KEY, TOPIC_IDS_KEY))
     if ends is None and lakehouse.partitions(RAW_EVENTS):
-        print("raw_events has lost the snapshots of its landings: its position is read from its rows", file=sys.stderr)
+        print(
+            "raw_events has lost the snapshots of its landings: its position is read from its rows, and a topic that "
+            "was recreated meanwhile may not be noticed",
+            file=sys.stderr,
+        )
         return History(find_ends(lakehouse), {})
     return History(json.loads(ends or "{}"), json.loads(ids or "{}"))
 
 
 def find_ends(lakehouse: Lakehouse) -> dict[str, dict[str, int]]:
-    """The offset after the last row of each topic's partitions."""
-    by_partition = lakehouse.read(RAW_EVENTS).groupBy("topic", "partition").agg(F.max("offset").alias("last"))
+    """The offset after the last row that was landed of each topic's partitions; a gap behind it is not known."""
+    # Not the greatest one: a recreated topic begins at 0 again.
+    last = F.max_by("offset", F.struct("ingested_at", "offset")).alias("last")
+    by_partition = lakehouse.read(RAW_EVENTS).groupBy("topic", "partition").agg(last)
     ends: dict[str, dict[str, int]] = {}
     for row in by_partition.collect():
         ends.setdefault(row.topic, {})[str(row.partition)] = row.last + 1

@@ -22,7 +22,8 @@ from pyspark.sql import Row
 import config
 from spark_jobs.lakehouse import ConcurrentCommitError, Lakehouse
 from spark_jobs.land_raw_events import POSITION_KEYS
-from spark_jobs.tables import RAW_EVENTS, TABLES, Table
+from spark_jobs.outdated_segments import keep_outdated_segments
+from spark_jobs.tables import RAW_EVENTS, TABLES, USER_FEATURES, Table
 
 DAY = dt.timedelta(days=1)
 BYTES_PER_MB = 1024 * 1024
@@ -111,6 +112,8 @@ def expire_snapshots(lakehouse: Lakehouse, table: Table, older_than: dt.datetime
     """
     if table == RAW_EVENTS:
         keep_position(lakehouse)
+    if table == USER_FEATURES:
+        keep_outdated_segments(lakehouse)
     return call(lakehouse, "expire_snapshots", table, older_than=timestamp(older_than), retain_last="1")[0]
 
 

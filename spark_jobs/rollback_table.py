@@ -20,7 +20,7 @@ from typing import Any
 
 import config
 from spark_jobs.lakehouse import ConcurrentCommitError, Lakehouse, first_date, losing_to_others
-from spark_jobs.land_raw_events import POSITION_KEYS
+from spark_jobs.land_raw_events import OFFSETS_KEY, POSITION_KEYS
 from spark_jobs.run_remarks import add_remark
 from spark_jobs.tables import FORGOTTEN_USERS, RAW_EVENTS, TABLES, Table
 
@@ -90,9 +90,14 @@ def count_rows(files: Files) -> int:
     return sum(file.recordCount() for file in files.values())
 
 
-def find_position(lakehouse: Lakehouse, snapshot: int) -> dict[str, str]:
-    """Where landing goes on when raw_events holds what it held in `snapshot`."""
-    return {key: next(lakehouse.summaries(RAW_EVENTS, key, snapshot), "{}") for key in POSITION_KEYS}
+def find_position(lakehouse: Lakehouse, snapshot: int, rows: int) -> dict[str, str]:
+    """Where landing goes on when raw_events holds the `rows` that it held in `snapshot`. Raises RollbackError."""
+    found = {key: next(lakehouse.summaries(RAW_EVENTS, key, snapshot), None) for key in POSITION_KEYS}
+    if rows and not found[OFFSETS_KEY]:
+        raise RollbackError(
+            f"raw_events: no retained snapshot tells where landing stood at snapshot {snapshot}; choose a later one"
+        )
+    return {key: value or "{}" for key, value in found.items()}
 
 
 def find_snapshot(lakehouse: Lakehouse, table: Table, snapshot: int) -> int:
@@ -161,7 +166,7 @@ def roll_back(lakehouse: Lakehouse, table: Table, date: dt.date | None, snapshot
     dates = {first_date(file.partition()) for file in moved} if table.partition else set()
     summary = lakehouse.job_summary(rolled_back_to=target)
     if table == RAW_EVENTS:
-        summary |= find_position(lakehouse, target)
+        summary |= find_position(lakehouse, target, count_rows(then))
     exchange_files(lakehouse, table, base, now, then, summary)
     committed = next(s.snapshotId() for s in lakehouse.history(table) if s.summary().get("rolled-back-to"))
     remark = f"rollback: {table.name} went back to snapshot {target} with snapshot {committed}"

@@ -47,7 +47,6 @@ DAY = dt.timedelta(days=1)
 # From what is built to what it is built from: the order in which the tables are published.
 BUILT = (USER_FEATURES, USER_DAILY_ACTIVITY, SESSIONS, EVENTS)
 RAW_ROWS_KEY = "raw-rows"
-SNAPSHOTS_KEY = "rebuilt-snapshots"
 DATES_PER_DRAFT = 7
 MAX_ATTEMPTS = 5
 

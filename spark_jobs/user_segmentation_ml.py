@@ -1,7 +1,7 @@
 """user_features -> user_segments, segment_profiles, segment_transitions, model_runs.
 
-Input: `user_features` of the scored dates (one row per user and snapshot date): those that are asked for, and those
-whose features were built again since they were scored.
+Input: `user_features` of the scored dates (one row per user and snapshot date): those that are asked for, those whose
+features were published again since they were scored, and those whose history leaves out one that is asked for.
 Output: for each date one row per user, one per segment and one per move between segments, each partitioned by
 `snapshot_date`; `model_runs` gets a row when a model is trained.
 
@@ -19,6 +19,7 @@ import hashlib
 import json
 import math
 import sys
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -37,6 +38,7 @@ from spark_jobs.draft import Draft
 from spark_jobs.failures import explain_failures
 from spark_jobs.forgotten_users import drop_forgotten, read_tombstones, stop_if_changed
 from spark_jobs.lakehouse import Lakehouse
+from spark_jobs.outdated_segments import find_followers, find_outdated_segments
 from spark_jobs.tables import (
     LONGEST_WINDOW_DAYS,
     MODEL_RUNS,
@@ -45,12 +47,10 @@ from spark_jobs.tables import (
     USER_FEATURES,
     USER_SEGMENTS,
 )
-from spark_jobs.transform_clickstream import SNAPSHOTS_KEY
 
 DAY = dt.timedelta(days=1)
 DISTINCTIVE_FEATURES = 3
 USERS_IN_ONE_PARTITION = 200_000
-FEATURES_KEY = "features-snapshot"
 SCORED = (SEGMENT_TRANSITIONS, SEGMENT_PROFILES, USER_SEGMENTS)
 
 
@@ -342,16 +342,46 @@ def load_model(model: TrainedModel) -> PipelineModel:
     return pipeline
 
 
+def segment_dates(
+    lakehouse: Lakehouse, asked: Collection[dt.date], settings: Segmentation, *, is_forced: bool = False
+) -> Iterator[dict[str, object]]:
+    """Score the dates that are asked for, the outdated ones, and those that follow from one that is new; in order.
+
+    Hands out a report for each. What is wrong with a date that is not asked for is told and stops no other; `is_forced`
+    is not meant for it. Raises SegmentationError, AuditError, ConcurrentCommitError.
+    """
+    # Before anything is read: what is published from now on makes all of its dates outdated again.
+    features_snapshot = lakehouse.start_history(USER_FEATURES)
+    left: list[str] = []
+    for date in sorted({*asked, *find_outdated_segments(lakehouse), *find_followers(lakehouse, asked)}):
+        is_asked = date in asked
+        try:
+            yield segment_date(
+                lakehouse, date, settings, features_snapshot, is_forced=is_forced and is_asked, left_outdated=left
+            )
+        except (AuditError, SegmentationError) as error:
+            if is_asked:
+                raise
+            left.append(str(date))
+            print(f"{date} keeps its segments, which are older than its features: {error}", file=sys.stderr)
+
+
 def segment_date(
-    lakehouse: Lakehouse, date: dt.date, settings: Segmentation, *, is_forced: bool = False
+    lakehouse: Lakehouse,
+    date: dt.date,
+    settings: Segmentation,
+    features_snapshot: int,
+    *,
+    is_forced: bool = False,
+    left_outdated: Sequence[str] = (),
 ) -> dict[str, object]:
     """Score one date, training a model where there is no champion; replaces the date's partitions.
 
+    `features_snapshot`, of user_features or an older one, and `left_outdated` are noted in the snapshots.
     Raises SegmentationError, AuditError, and ConcurrentCommitError where another run has changed the date or the one
     before meanwhile, or has forgotten a user; nothing is published then.
     """
     tombstones = read_tombstones(lakehouse)
-    features_snapshot = lakehouse.start_history(USER_FEATURES)  # before its rows are read: what follows makes it stale
     model = find_champion(lakehouse, date, settings.model_policy)
     names = model.features if model else settings.log_features + settings.share_features
     features = read_features(lakehouse, date, names).persist()
@@ -370,7 +400,9 @@ def segment_date(
         stop_if_changed(lakehouse, tombstones)
         if faults and not is_forced:
             raise AuditError("; ".join(faults))
-        summary = lakehouse.job_summary(run_date=str(date), features_snapshot=features_snapshot, forced=faults)
+        summary = lakehouse.job_summary(
+            run_date=str(date), features_snapshot=features_snapshot, forced=faults, left_outdated=left_outdated
+        )
         for table in SCORED:
             draft.publish(table, date - DAY, date, summary)
     sizes = {row.segment_name: row["count"] for row in scored.groupBy("segment_name").count().collect()}
@@ -391,8 +423,8 @@ def parse_clusters(text: str) -> int | str:
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="user_segmentation_ml.py",
-        description="Segment the users of user_features with K-Means. Snapshots whose features were built again since "
-        "they were scored are scored again as well.",
+        description="Segment the users of user_features with K-Means. Snapshots whose features were published again "
+        "since they were scored are scored again as well.",
     )
     parser.add_argument(
         "--start-date", type=dt.date.fromisoformat, help="first snapshot, YYYY-MM-DD; default: the newest"
@@ -410,31 +442,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def find_stale_dates(lakehouse: Lakehouse) -> set[dt.date]:
-    """The dates whose features were built again after they were scored, by a run that may have died before telling.
-
-    A date that was never scored is its own run's.
-    """
-    waiting = set(lakehouse.partition_dates(USER_SEGMENTS))
-    scored_from: dict[dt.date, int] = {}
-    for snapshot in lakehouse.history(USER_SEGMENTS):
-        summary = snapshot.summary()
-        if features_snapshot := summary.get(FEATURES_KEY):
-            date = dt.date.fromisoformat(json.loads(summary.get("run-date")))
-            scored_from.setdefault(date, int(features_snapshot))
-    stale = set[dt.date]()
-    for snapshot in lakehouse.history(USER_FEATURES):
-        waiting -= {date for date in waiting if scored_from.get(date) == snapshot.snapshotId()}
-        rebuilt = json.loads(snapshot.summary().get(SNAPSHOTS_KEY) or "[]")
-        stale |= waiting & {dt.date.fromisoformat(date) for date in rebuilt}
-    return stale
-
-
 def choose_dates(args: argparse.Namespace, lakehouse: Lakehouse) -> list[dt.date]:
-    """The snapshots to score, ascending: those asked for, and the stale ones.
-
-    Raises SegmentationError where there are no features.
-    """
+    """The snapshots that are asked for, ascending. Raises SegmentationError where there are no features."""
     existing = lakehouse.partition_dates(USER_FEATURES)
     if not existing:
         raise SegmentationError("user_features is empty; run transform_clickstream first")
@@ -443,7 +452,7 @@ def choose_dates(args: argparse.Namespace, lakehouse: Lakehouse) -> list[dt.date
     asked = {start + n * DAY for n in range((end - start).days + 1)}
     if missing := sorted(asked - set(existing)):
         raise SegmentationError(f"user_features has no users on {missing[0]}; run transform_clickstream for it first")
-    return sorted(asked | (find_stale_dates(lakehouse) & set(existing)))
+    return sorted(asked)
 
 
 @explain_failures
@@ -457,8 +466,8 @@ def main(argv: list[str] | None = None) -> int:
     with Lakehouse("user_segmentation_ml", settings, **paths) as lakehouse:
         lakehouse.create_tables()
         try:
-            for date in choose_dates(args, lakehouse):
-                print(json.dumps(segment_date(lakehouse, date, segmentation, is_forced=args.force)))
+            for report in segment_dates(lakehouse, choose_dates(args, lakehouse), segmentation, is_forced=args.force):
+                print(json.dumps(report))
         except SegmentationError as error:
             print(f"user_segmentation_ml: {error}", file=sys.stderr)
             return 1

@@ -79,9 +79,7 @@ def stack(faults_folder: Path, endpoint_disk: SmallDisk) -> Iterator[RunningStac
 
 @pytest.fixture(scope="session")
 def faults_seed() -> int:
-    seed = int(os.environ.get("FAULTS_SEED") or random.randrange(2**32))
-    print(f"FAULTS_SEED={seed}")
-    return seed
+    return int(os.environ.get("FAULTS_SEED") or random.randrange(2**32))
 
 
 @pytest.fixture(scope="session")
@@ -112,6 +110,7 @@ def lakes(stack: RunningStack, faults_folder: Path, faults_seed: int) -> Iterato
 @pytest.fixture
 def report(record_property: Callable[[str, Any], None], lakes: Lakes) -> Iterator[Report]:
     """The test's line of the summary; it is there when the test fails as well."""
+    print(f"FAULTS_SEED={lakes.seed}")
     line = Report(seed=lakes.seed)
     yield line
     record_property(REPORT, asdict(line))

@@ -19,6 +19,7 @@ import pytest
 import yaml
 from confluent_kafka import Consumer, TopicPartition
 from pyiceberg.catalog import Catalog
+from pyiceberg.table.snapshots import ancestors_of
 
 import config
 from config import Settings
@@ -94,14 +95,17 @@ class Lake:
         found: list[dict[str, Any]] = catalog.load_table(name).scan(selected_fields=columns).to_arrow().to_pylist()
         return found
 
-    def published_by(self) -> dict[str, str | None]:
-        """Which run, by the time at which it started, made what readers see of each table; None before the first."""
+    def published_by(self, date: dt.date) -> dict[str, str | None]:
+        """Which run of `date`, by the time at which it started, was the last to publish each table; None before one."""
         catalog, database = self._catalog(), self.settings.paths.database
         started: dict[str, str | None] = {}
         for key, name in asdict(self.settings.paths.tables).items():
-            exists = catalog.table_exists((database, name))
-            newest = catalog.load_table((database, name)).current_snapshot() if exists else None
-            started[key] = newest.summary["job-started-ms"] if newest and newest.summary else None
+            if catalog.table_exists((database, name)):
+                table = catalog.load_table((database, name))
+                commits = ancestors_of(table.current_snapshot(), table.metadata)
+                summaries = [commit.summary.additional_properties for commit in commits if commit.summary]
+                starts = (known["job-started-ms"] for known in summaries if known.get("run-date") == f'"{date}"')
+                started[key] = next(starts, None)
         return started
 
     def _catalog(self) -> Catalog:
@@ -199,7 +203,7 @@ class Turn:
 
     def published(self) -> list[str]:
         """The tables of the stage that it has published since the turn began."""
-        now = self.lakes.disturbed.published_by()
+        now = self.lakes.disturbed.published_by(self.date)
         return [name for name in PUBLISHED_BY[self.stage] if now.get(name) != self.before.get(name)]
 
     def rerun_and_compare(self) -> float:
@@ -245,7 +249,7 @@ class Lakes:
 
     def _take_turn(self) -> Turn:
         stage, date = STAGES[self.stage], self.date
-        before = self.disturbed.published_by()
+        before = self.disturbed.published_by(date)
         self.proxy.start_count()
         started = time.monotonic()
         self.undisturbed.run(stage, date)

@@ -440,6 +440,10 @@ def test_a_run_is_one_row_of_counts_and_a_rerun_replaces_it(lake: Lake, recorded
     assert recorded("second", ["a fall"], ["date_is_fresh"]) == [other, row | noted]
     gaps = '[{"partition": 0, "from": 2, "to": 4, "reason": "deleted"}]'
     assert recorded("with a gap") == [other, row | {"run_id": "with a gap", "gaps": gaps}]
+    scored = {"run_date": json.dumps(str(DAY)), "job_started_ms": started_seconds_ago(5)}
+    lake.append("user_segments", [], left_outdated='["2025-04-05"]', **scored)
+    warned = json.loads(recorded("with a date left", warned=["date_is_fresh"])[1]["warnings"])
+    assert warned == ["date_is_fresh", "segments of 2025-04-05 are older than its features"]
 
 
 def test_a_run_that_does_not_balance_is_recorded_and_fails(

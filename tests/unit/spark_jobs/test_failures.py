@@ -68,7 +68,7 @@ def test_a_job_ends_with_1_and_the_line_and_an_error_of_its_own_keeps_its_trace(
 @pytest.mark.parametrize(
     ("error", "line"),
     [
-        (AuditError("3 rows"), "nothing was published: 3 rows; --force publishes it"),
+        (AuditError("3 rows"), "not published: 3 rows; --force publishes it"),
         (ConcurrentCommitError("events has changed"), "events has changed; run it again"),
     ],
     ids=["audit", "other runs"],

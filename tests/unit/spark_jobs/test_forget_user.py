@@ -30,7 +30,7 @@ from spark_jobs.tables import (
     USER_SEGMENTS,
 )
 from spark_jobs.transform_clickstream import find_differences, transform
-from spark_jobs.user_segmentation_ml import segment_date
+from spark_jobs.user_segmentation_ml import segment_dates
 from tests.unit.spark_jobs.conftest import RECORD_DDL, MakeEvent
 from tests.unit.spark_jobs.small_frames import open_lake, read_everything
 
@@ -121,8 +121,7 @@ def test_a_forgotten_user_leaves_no_file_behind_and_no_rerun_brings_them_back(
     without = build(tmp_path / "without", [(key, event) for key, event in records if event["user_id"] != USER])
     build(folder, records)
     with open_lake(folder) as lakehouse:
-        for day in APRIL:
-            segment_date(lakehouse, day, SEGMENTATION)
+        assert len(list(segment_dates(lakehouse, APRIL, SEGMENTATION))) == len(APRIL)
         runs = [
             {"event_date": day, "landed": 0, "quarantined": 0, "duplicates": 0, "clean": 0, "run_id": "r"}
             for day in APRIL
@@ -161,8 +160,7 @@ def test_a_forgotten_user_leaves_no_file_behind_and_no_rerun_brings_them_back(
         # The source sends everything again, and the whole range is built again.
         land(lakehouse, records, len(records))
         transform(lakehouse, APRIL, [])
-        for day in APRIL:
-            segment_date(lakehouse, day, SEGMENTATION)
+        assert len(list(segment_dates(lakehouse, APRIL, SEGMENTATION))) == len(APRIL)
         assert read_everything(lakehouse) == without
         check_segments(lakehouse)
         assert lakehouse.read(FORGOTTEN_USERS).count() == 1

@@ -81,12 +81,14 @@ def test_a_table_goes_back_to_a_snapshot_and_its_dates_are_not_late_for_it(lake:
 
 
 def test_raw_events_go_back_with_their_position_in_kafka(lake: Lakehouse) -> None:
-    base = lake.start_history(RAW_EVENTS)
+    base = without_position = lake.start_history(RAW_EVENTS)
     row = lake.read(RAW_EVENTS).limit(1)
     for end in (5, 7):
         base = lake.start_history(RAW_EVENTS)
         lake.append_if_unchanged(RAW_EVENTS, row, base, {OFFSETS_KEY: f'{{"clickstream": {{"0": {end}}}}}'})
     assert lake.read(RAW_EVENTS).count() == 5
+    with pytest.raises(RollbackError, match="no retained snapshot tells where landing stood at snapshot"):
+        roll_back(lake, RAW_EVENTS, None, without_position)
     roll_back(lake, RAW_EVENTS, None, base)
     assert lake.read(RAW_EVENTS).count() == 4
     assert lake.newest_summary(RAW_EVENTS, OFFSETS_KEY) == '{"clickstream": {"0": 5}}'

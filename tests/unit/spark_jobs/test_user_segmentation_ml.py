@@ -21,7 +21,9 @@ from pyspark.sql import DataFrame, Row, SparkSession
 import config
 from config.loader import CONFIG_DIR, NameRule, Segmentation
 from spark_jobs import user_segmentation_ml
+from spark_jobs.audit import AuditError
 from spark_jobs.lakehouse import Lakehouse
+from spark_jobs.outdated_segments import REBUILT_KEY, find_outdated_segments, keep_outdated_segments
 from spark_jobs.tables import (
     MODEL_RUNS,
     SEGMENT_PROFILES,
@@ -29,7 +31,6 @@ from spark_jobs.tables import (
     USER_FEATURES,
     USER_SEGMENTS,
 )
-from spark_jobs.transform_clickstream import SNAPSHOTS_KEY
 from spark_jobs.user_segmentation_ml import (
     KScore,
     Segment,
@@ -40,7 +41,6 @@ from spark_jobs.user_segmentation_ml import (
     choose_k,
     count_transitions,
     find_champion,
-    find_stale_dates,
     load_model,
     main,
     name_segments,
@@ -49,6 +49,7 @@ from spark_jobs.user_segmentation_ml import (
     profile_segments,
     read_features,
     segment_date,
+    segment_dates,
     train_champion,
 )
 
@@ -408,7 +409,7 @@ def test_too_few_users_are_counted_and_the_clusters_named(scored_lakehouse: Lake
     few = features_frame(scored_lakehouse.spark, BUYERS, day)
     scored_lakehouse.replace_dates(USER_FEATURES, few, [day])
     with pytest.raises(SegmentationError, match=r"2025-03-01: 4 users are too few for 3 clusters; "):
-        segment_date(scored_lakehouse, day, settings())
+        segment_date(scored_lakehouse, day, settings(), 0)
 
 
 def test_an_unknown_feature_is_named_with_the_file_that_asks_for_it(scored_lakehouse: Lakehouse) -> None:
@@ -433,42 +434,89 @@ def test_a_model_that_reads_other_features_than_recorded_is_refused(scored_lakeh
         load_model(model)
 
 
-def rebuild_features(lakehouse: Lakehouse, *days: date) -> None:
+def rebuild_features(lakehouse: Lakehouse, *days: date, users: dict[str, tuple[int, int, float]] = ON_FIRST) -> None:
     """As a transform publishes them, with the days in its summary."""
-    frames = [features_frame(lakehouse.spark, ON_FIRST, day) for day in days]
-    summary = {SNAPSHOTS_KEY: json.dumps([str(day) for day in days])}
+    frames = [features_frame(lakehouse.spark, users, day) for day in days]
+    summary = {REBUILT_KEY: json.dumps([str(day) for day in days])}
     lakehouse.replace_dates(USER_FEATURES, functools.reduce(DataFrame.union, frames), list(days), summary)
 
 
-def test_whose_features_were_built_again_is_scored_again_whoever_built_them(scored_lakehouse: Lakehouse) -> None:
+def score(lakehouse: Lakehouse, *days: date, is_forced: bool = False) -> list[str]:
+    """Runs the job for the days; returns which were scored, in order."""
+    return [str(report["date"])[5:] for report in segment_dates(lakehouse, days, settings(), is_forced=is_forced)]
+
+
+def test_whose_features_were_published_again_is_scored_again_whoever_published(scored_lakehouse: Lakehouse) -> None:
+    lake = scored_lakehouse
     first, second, third = (date(2025, 5, day) for day in (1, 2, 3))
-    rebuild_features(scored_lakehouse, first, second)
-    assert find_stale_dates(scored_lakehouse) == set()  # never scored: that is their own runs' to do
-    for day in (first, second):
-        segment_date(scored_lakehouse, day, settings())
-    assert find_stale_dates(scored_lakehouse) == set()
-    rebuild_features(scored_lakehouse, second, third)
-    rebuild_features(scored_lakehouse, third)
-    assert find_stale_dates(scored_lakehouse) == {second}
-    assert choose_dates(parse_arguments(["--start-date", "2025-05-03"]), scored_lakehouse) == [second, third]
-    segment_date(scored_lakehouse, third, settings())
-    assert find_stale_dates(scored_lakehouse) == {second}
-    segment_date(scored_lakehouse, second, settings())
-    assert find_stale_dates(scored_lakehouse) == set()
+    rebuild_features(lake, first, second)
+    assert find_outdated_segments(lake) == set()  # never scored: that is their own runs' to do
+    assert score(lake, first, second) == ["05-01", "05-02"]
+    assert find_outdated_segments(lake) == set()
+    rebuild_features(lake, second, third)
+    rebuild_features(lake, third)
+    assert find_outdated_segments(lake) == {second}
+    assert score(lake, third) == ["05-02", "05-03"]
+    assert find_outdated_segments(lake) == set()
 
 
-def test_features_that_are_built_while_a_date_is_scored_make_it_stale(
+def test_dates_that_are_published_while_others_are_scored_are_outdated_in_one_piece(
     scored_lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    day = date(2025, 5, 10)
-    rebuild_features(scored_lakehouse, day)
+    lake, days = scored_lakehouse, [date(2025, 6, day) for day in (1, 2)]
+    rebuild_features(lake, *days)
 
-    def read_before_rebuild(lakehouse: Lakehouse, *arguments: Any) -> DataFrame:
-        frame = read_features(lakehouse, *arguments)
-        rebuild_features(lakehouse, day)
+    def read_first_then_rebuild(lakehouse: Lakehouse, day: date, *arguments: Any) -> DataFrame:
+        frame = read_features(lakehouse, day, *arguments)
+        if day == days[0]:
+            rebuild_features(lakehouse, *days)
         return frame
 
     with monkeypatch.context() as patched:
-        patched.setattr(user_segmentation_ml, "read_features", read_before_rebuild)
-        segment_date(scored_lakehouse, day, settings())
-    assert find_stale_dates(scored_lakehouse) == {day}
+        patched.setattr(user_segmentation_ml, "read_features", read_first_then_rebuild)
+        assert score(lake, *days) == ["06-01", "06-02"]
+    assert find_outdated_segments(lake) == set(days)
+    assert score(lake, days[1]) == ["06-01", "06-02"]
+
+
+def test_a_date_that_is_scored_late_is_the_history_of_those_after_it(scored_lakehouse: Lakehouse) -> None:
+    lake, days = scored_lakehouse, [date(2025, 7, day) for day in (1, 2, 3)] + [date(2025, 7, 31)]
+    rebuild_features(lake, *days)
+    score(lake, days[0])
+    score(lake, *days[2:])
+    assert lake.read_dates(USER_SEGMENTS, days[2], days[2]).where("previous_segment_id IS NOT NULL").isEmpty()
+    assert score(lake, days[1]) == ["07-02", "07-03", "07-31"]
+    after = lake.read_dates(USER_SEGMENTS, days[2], days[2]).collect()
+    assert {row.previous_segment_id == row.segment_id for row in after} == {True}
+    assert {row.segment_since for row in after} == {days[0]}
+    assert score(lake, days[1]) == ["07-02"]
+
+
+def test_an_outdated_date_with_a_fault_keeps_its_segments_and_stops_no_other(
+    scored_lakehouse: Lakehouse, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lake, before, day = scored_lakehouse, date(2025, 8, 1), date(2025, 8, 2)
+    many = {f"{user}-{n}": row for user, row in ON_FIRST.items() for n in range(5)}
+    rebuild_features(lake, before, day, users=many)
+    score(lake, before, day)
+    rebuild_features(lake, before)  # a fifth of its users
+    assert score(lake, day, is_forced=True) == ["08-02"]
+    assert "2025-08-01 keeps its segments, which are older than its features: " in capsys.readouterr().err
+    assert lake.partitions(USER_SEGMENTS)[before] == len(many)
+    assert lake.newest_summary(USER_SEGMENTS, "left-outdated") == '["2025-08-01"]'
+    with pytest.raises(AuditError, match=r"user_segments 2025-08-01: 15 rows instead of 75"):
+        score(lake, before)
+    assert score(lake, before, is_forced=True) == ["08-01"]
+
+
+def test_outdated_dates_outlive_the_snapshots_that_named_them(scored_lakehouse: Lakehouse) -> None:
+    lake, day = scored_lakehouse, date(2025, 9, 1)
+    rebuild_features(lake, day)
+    score(lake, day)
+    keep_outdated_segments(lake)
+    assert lake.newest_summary(USER_FEATURES, REBUILT_KEY) == '["2025-09-01"]'  # that of its publication
+    rebuild_features(lake, day)
+    rebuild_features(lake, date(2025, 9, 2))
+    keep_outdated_segments(lake)
+    lake.load(USER_FEATURES).expireSnapshots().expireOlderThan(2**62).retainLast(1).commit()
+    assert find_outdated_segments(lake) == {day}
