@@ -380,8 +380,16 @@ def test_the_position_is_read_from_the_rows_where_its_snapshots_were_expired(
     summary = {OFFSETS_KEY: '{"clickstream": {"0": 3}}', TOPIC_IDS_KEY: '{"clickstream": "the id"}'}
     lakehouse.append_if_unchanged(RAW_EVENTS, landed, lakehouse.start_history(RAW_EVENTS), summary)
     assert read_history(lakehouse) == History({"clickstream": {"0": 3}}, {"clickstream": "the id"})
-    lakehouse.load(RAW_EVENTS).newAppend().commit()
-    expire = lakehouse.load(RAW_EVENTS).expireSnapshots().expireOlderThan(2**62).retainLast(1)
-    expire.commit()
-    assert lakehouse.newest_summary(RAW_EVENTS, OFFSETS_KEY) is None
+
+    def forget_landings() -> None:
+        lakehouse.load(RAW_EVENTS).newAppend().commit()
+        lakehouse.load(RAW_EVENTS).expireSnapshots().expireOlderThan(2**62).retainLast(1).commit()
+        assert lakehouse.newest_summary(RAW_EVENTS, OFFSETS_KEY) is None
+
+    forget_landings()
     assert read_history(lakehouse) == History({"clickstream": {"0": 3}}, {})
+    # The topic was recreated: its first record stands beside that of the old one, and was landed later.
+    again = classify_records(make_records([VALID.encode()])).withColumn("ingested_at", F.now())
+    lakehouse.append_if_unchanged(RAW_EVENTS, again, lakehouse.start_history(RAW_EVENTS), summary)
+    forget_landings()
+    assert read_history(lakehouse) == History({"clickstream": {"0": 1}}, {})
