@@ -191,7 +191,7 @@ def free_ports(count: int) -> list[int]:
     raise RuntimeError("no free ports between 20000 and 30000")
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 180) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"{condition} did not come true within {seconds} s"
