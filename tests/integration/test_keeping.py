@@ -63,11 +63,13 @@ def run_dag(stack: RunningStack, dag_id: str, conf: dict[str, str]) -> None:
 
 
 def objects(stack: RunningStack) -> Iterator[tuple[str, bytes]]:
-    """Key and content of every object in the bucket."""
-    environment = stack.settings.environment.aws
+    """Key and content of every object in the bucket; not those of other tests' databases, which have the same users."""
+    environment, database = stack.settings.environment.aws, stack.settings.paths.database
     s3 = boto3.client("s3", endpoint_url=environment.endpoint_url)
     for page in s3.get_paginator("list_objects_v2").paginate(Bucket=environment.bucket):
         for item in page.get("Contents", []):
+            if item["Key"].startswith("warehouse/") and not item["Key"].startswith(f"warehouse/{database}.db/"):
+                continue
             yield item["Key"], s3.get_object(Bucket=environment.bucket, Key=item["Key"])["Body"].read()
 
 
