@@ -133,7 +133,8 @@ def describe(ended: Ended) -> str:
     return "survived" if ended.code == 0 else f"failed ({ended.code}): {last[:80]}"
 
 
-@pytest.mark.parametrize("number", range(RUNS))
+@pytest.mark.skipif(RUNS == 0, reason="a date through Airflow, with four kills, takes ten minutes: make soak")
+@pytest.mark.parametrize("number", range(max(1, RUNS)))
 def test_a_run_of_the_dag_ends_well_though_its_services_are_killed(lakes: Lakes, report: Report, number: int) -> None:
     date, seconds = lakes.next_date()
     randomness = random.Random(f"{lakes.seed} run {number}")
