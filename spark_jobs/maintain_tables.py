@@ -20,6 +20,7 @@ from typing import Any
 from pyspark.sql import Row
 
 import config
+from spark_jobs.failures import explain_failures
 from spark_jobs.lakehouse import ConcurrentCommitError, Lakehouse
 from spark_jobs.land_raw_events import POSITION_KEYS
 from spark_jobs.outdated_segments import keep_outdated_segments
@@ -142,16 +143,13 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+@explain_failures
 def main(argv: list[str] | None = None) -> int:
     args = parse_arguments(argv)
     with Lakehouse("maintain_tables", config.load(), output_path=args.output_path) as lakehouse:
         lakehouse.create_tables()
-        try:
-            for table in TABLES:
-                print(json.dumps(maintain(lakehouse, table, dt.datetime.now(dt.UTC))), flush=True)
-        except ConcurrentCommitError as error:
-            print(f"maintain_tables: {error}; run it again", file=sys.stderr)
-            return 1
+        for table in TABLES:
+            print(json.dumps(maintain(lakehouse, table, dt.datetime.now(dt.UTC))), flush=True)
     return 0
 
 

@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 
 from spark_jobs.draft import Draft
 from spark_jobs.lakehouse import Lakehouse
+from spark_jobs.outdated_segments import REBUILT_KEY
 from spark_jobs.tables import EVENTS, SESSIONS, USER_DAILY_ACTIVITY, USER_FEATURES, Table
 from spark_jobs.transform_clickstream import transform
 from tests.unit.spark_jobs.small_frames import fill_raw_events, open_lake, read_everything
@@ -262,6 +263,7 @@ def test_a_run_that_dies_between_two_publications_is_made_good_by_its_rerun(
         for deadly in (1, 2, 3):
             land(lakehouse, [placed[2 + deadly]])
             published.clear()
+            before = len(list(lakehouse.summaries(USER_FEATURES, REBUILT_KEY)))
             with monkeypatch.context() as patched:
                 patched.setattr(Draft, "publish", publish_until(deadly))
                 with pytest.raises(KeyboardInterrupt):
@@ -269,3 +271,7 @@ def test_a_run_that_dies_between_two_publications_is_made_good_by_its_rerun(
             assert len(published) == deadly
             transform(lakehouse, DATES[2:3], [])
             check_against_oracle(lakehouse, placed[: 3 + deadly], DATES[:3])
+            # What the dead run has published is named as well: these segments are to be made again.
+            publications = list(lakehouse.summaries(USER_FEATURES, REBUILT_KEY))
+            named = {day for summary in publications[: len(publications) - before] for day in json.loads(summary)}
+            assert named == {str(day) for day in DATES[:3]}
