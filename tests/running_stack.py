@@ -18,8 +18,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import yaml
+from pyiceberg.catalog import Catalog
 
 from config import Settings
+from config.catalog import open_catalog
 from config.loader import CONFIG_DIR, PROJECT_ROOT
 from infra.local.environment import client_environment
 from infra.local.layout import Layout, open_layout
@@ -72,6 +74,11 @@ class RunningStack:
     def is_ready(self, name: str) -> bool:
         service = next(service for service in services(self.layout) if service.name == name)
         return self.supervisor.states()[name] == "RUNNING" and service.is_ready(EPOCH)
+
+    def open_lake(self) -> Catalog:
+        """An outside client: PyIceberg on the Glue endpoint, with the credentials that `make env` prints."""
+        os.environ |= {name: value for name, value in self.environment.items() if name.startswith("AWS_")}
+        return open_catalog(self.settings)
 
     def start(self) -> None:
         """Start what does not run yet, and wait until everything answers."""

@@ -7,7 +7,6 @@ Ctrl-C when the first is published; the same command, killed with -9 and given a
 from __future__ import annotations
 
 import datetime as dt
-import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,9 +16,7 @@ import boto3
 import pytest
 import yaml
 from confluent_kafka import Consumer, TopicPartition
-from pyiceberg.catalog import Catalog
 
-from config.catalog import open_catalog
 from config.loader import CONFIG_DIR
 from infra.local.airflow_runs import DAG_ID, AirflowApi, DagRun
 from tests.running_stack import Ended, Running, RunningStack, start_stack, wait_until
@@ -63,20 +60,15 @@ def task_times(stack: RunningStack, date: dt.date, task: str) -> tuple[str, str]
     return found["start_date"], found["end_date"]
 
 
-def open_lake(stack: RunningStack) -> Catalog:
-    os.environ |= {name: value for name, value in stack.environment.items() if name.startswith("AWS_")}
-    return open_catalog(stack.settings)
-
-
 def rows(stack: RunningStack, table: str, row_filter: str) -> list[dict[str, Any]]:
-    loaded = open_lake(stack).load_table((stack.settings.paths.database, table))
+    loaded = stack.open_lake().load_table((stack.settings.paths.database, table))
     found: list[dict[str, Any]] = loaded.scan(row_filter=row_filter).to_arrow().to_pylist()
     return found
 
 
 def everything(stack: RunningStack) -> dict[str, Any]:
     """What a dry run must leave alone: Airflow's runs and backfills, each table's snapshot, the end of the topic."""
-    lake, api = open_lake(stack), AirflowApi(stack.layout)
+    lake, api = stack.open_lake(), AirflowApi(stack.layout)
     database, topic = stack.settings.paths.database, stack.settings.pipeline.topic
     tables = lake.list_tables(database) if lake.namespace_exists(database) else []
     consumer = Consumer({"bootstrap.servers": stack.settings.environment.kafka.bootstrap_servers, "group.id": "test"})

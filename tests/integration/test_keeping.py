@@ -1,4 +1,4 @@
-"""Rollback, maintenance and forgetting a user on the real stack: make, Airflow, Glue, S3, Kafka.
+"""Rollback, maintenance and forgetting a user on a real stack of its own: make, Airflow, Glue, S3, Kafka.
 
 The tests build on each other, in the order in which they stand, over one generated date.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import datetime as dt
 import io
 import json
-import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,18 +18,23 @@ import pytest
 from confluent_kafka import Producer
 from pyiceberg.catalog import Catalog
 
-from config.catalog import open_catalog
 from infra.local.airflow_runs import FINISHED, AirflowApi
-from tests.running_stack import RunningStack, wait_until
+from tests.running_stack import RunningStack, start_stack, wait_until
 
 DATE = dt.date(2025, 4, 1)
 EVENTS = 1_500
 
 
 @pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
+    """In place of the one that all integration tests share: test_pipeline generates the same date there."""
+    with start_stack(tmp_path_factory.mktemp("keeping")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
 def catalog(stack: RunningStack) -> Catalog:
-    os.environ |= {name: value for name, value in stack.environment.items() if name.startswith("AWS_")}
-    return open_catalog(stack.settings)
+    return stack.open_lake()
 
 
 @pytest.fixture(scope="module")
@@ -63,13 +67,11 @@ def run_dag(stack: RunningStack, dag_id: str, conf: dict[str, str]) -> None:
 
 
 def objects(stack: RunningStack) -> Iterator[tuple[str, bytes]]:
-    """Key and content of every object in the bucket; not those of other tests' databases, which have the same users."""
-    environment, database = stack.settings.environment.aws, stack.settings.paths.database
+    """Key and content of every object in the bucket."""
+    environment = stack.settings.environment.aws
     s3 = boto3.client("s3", endpoint_url=environment.endpoint_url)
     for page in s3.get_paginator("list_objects_v2").paginate(Bucket=environment.bucket):
         for item in page.get("Contents", []):
-            if item["Key"].startswith("warehouse/") and not item["Key"].startswith(f"warehouse/{database}.db/"):
-                continue
             yield item["Key"], s3.get_object(Bucket=environment.bucket, Key=item["Key"])["Body"].read()
 
 

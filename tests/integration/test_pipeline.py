@@ -23,7 +23,6 @@ import pyathena
 import pytest
 from pyiceberg.catalog import Catalog
 
-from config.catalog import open_catalog
 from config.loader import PROJECT_ROOT
 from data_generator.truth import read_manifest
 from infra.local.airflow_runs import DAG_ID, AirflowApi
@@ -41,9 +40,7 @@ BUILT = [table.name for table in TABLES if table.name not in ("raw_events", "mod
 
 @pytest.fixture(scope="module")
 def catalog(stack: RunningStack) -> Catalog:
-    """An outside client: PyIceberg on the Glue endpoint, with the credentials that `make env` prints."""
-    os.environ |= {name: value for name, value in stack.environment.items() if name.startswith("AWS_")}
-    return open_catalog(stack.settings)
+    return stack.open_lake()
 
 
 @pytest.fixture(scope="module")
