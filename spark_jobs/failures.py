@@ -1,4 +1,4 @@
-"""How a job ends that could not publish: one line that names the thing and the remedy instead of a stack trace.
+"""How a job ends that could not do its work: one line that names the thing and the remedy instead of a stack trace.
 
 What a job runs on fails it only after it has been tried again, with growing pauses: by Iceberg for up to ten minutes
 where S3 does not give a table's metadata, by the AWS SDK for up to a minute where it takes no data.
@@ -62,7 +62,7 @@ def explain(error: BaseException, settings: Settings) -> str | None:
         found = [line for line in lines if re.search(pattern, line) and not line.startswith("at ")]
         if found:
             said = _EXCEPTION_CLASS.sub(r"\1: ", found[0])
-            return f"{_name(thing, settings)} failed: {said}. Nothing is half done; {_remedy(thing)}"
+            return f"{_name(thing, settings)} failed: {said}. The tables are whole; {_remedy(thing)}"
     return None
 
 

@@ -28,6 +28,7 @@ import config
 from config import Settings
 from data_generator.truth import TruthStore
 from spark_jobs.audit import AuditError
+from spark_jobs.failures import explain_failures
 from spark_jobs.forgotten_users import EMPTIED, ERROR_TYPE, Tombstones, read_tombstones
 from spark_jobs.lakehouse import ConcurrentCommitError, Lakehouse, losing_to_others
 from spark_jobs.maintain_tables import call, carry_position, drop_dead_branches, expire_snapshots
@@ -307,6 +308,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     return args
 
 
+@explain_failures
 def main(argv: list[str] | None = None) -> int:
     args = parse_arguments(argv)
     settings = without_fall_check(config.load())

@@ -22,6 +22,7 @@ from pyspark.sql import functions as F
 import config
 from config import Settings
 from data_generator.kafka_sink import DeliveryError, KafkaSink, Records
+from spark_jobs.failures import explain_failures
 from spark_jobs.lakehouse import Lakehouse
 from spark_jobs.land_raw_events import REQUEUED_FROM, classify_records
 from spark_jobs.tables import RAW_EVENTS
@@ -139,6 +140,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+@explain_failures
 def main(argv: list[str] | None = None) -> int:
     args = parse_arguments(argv)
     with Lakehouse("requeue_quarantined", config.load(), output_path=args.output_path) as lakehouse:

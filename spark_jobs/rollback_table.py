@@ -19,7 +19,8 @@ from itertools import islice
 from typing import Any
 
 import config
-from spark_jobs.lakehouse import ConcurrentCommitError, Lakehouse, first_date, losing_to_others
+from spark_jobs.failures import explain_failures
+from spark_jobs.lakehouse import Lakehouse, first_date, losing_to_others
 from spark_jobs.land_raw_events import OFFSETS_KEY, POSITION_KEYS
 from spark_jobs.run_remarks import add_remark
 from spark_jobs.tables import FORGOTTEN_USERS, RAW_EVENTS, TABLES, Table
@@ -202,13 +203,14 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     return args
 
 
+@explain_failures
 def main(argv: list[str] | None = None) -> int:
     args = parse_arguments(argv)
     with Lakehouse("rollback_table", config.load(), output_path=args.output_path) as lakehouse:
         lakehouse.create_tables()
         try:
             print(json.dumps(roll_back(lakehouse, args.table, args.date, args.snapshot)))
-        except (RollbackError, ConcurrentCommitError) as error:
+        except RollbackError as error:
             print(f"rollback_table: {error}", file=sys.stderr)
             return 1
     return 0

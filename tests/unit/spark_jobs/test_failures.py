@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 import pytest
 
 import config
@@ -34,7 +36,7 @@ DISK_IS_FULL = """Job aborted due to stage failure: Task 0 in stage 4.0 failed 1
         (S3_REFUSES, "S3 at http://127.0.0.1:4566 failed: S3Exception: Please reduce your request rate. (Service: S3,"),
         (GLUE_IS_AWAY, "S3 at http://127.0.0.1:4566 failed: SdkClientException: Unable to execute HTTP request: Conn"),
         (KAFKA_IS_AWAY, "Kafka at 127.0.0.1:9092 failed: TimeoutException: Timeout of 60000ms expired before the off"),
-        (DISK_IS_FULL, "the disk failed: IOException: No space left on device. Nothing is half done; make room in the"),
+        (DISK_IS_FULL, "the disk failed: IOException: No space left on device. The tables are whole; make room in the"),
     ],
     ids=["S3", "S3 or Glue", "Kafka", "disk"],
 )
@@ -63,6 +65,31 @@ def test_a_job_ends_with_1_and_the_line_and_an_error_of_its_own_keeps_its_trace(
     assert capsys.readouterr().err.startswith("test_failures: Kafka at 127.0.0.1:9092 failed: ")
     with pytest.raises(RuntimeError, match="a mistake of ours"):
         main([])
+
+
+@pytest.mark.parametrize(
+    ("job", "options"),
+    [
+        ("land_raw_events", ""),
+        ("transform_clickstream", "--start-date 2025-04-01"),
+        ("user_segmentation_ml", "--start-date 2025-04-01"),
+        ("maintain_tables", ""),
+        ("rollback_table", "--table events --date 2025-04-01"),
+        ("forget_user", "--user 0000700123"),
+        ("requeue_quarantined", "--where true"),
+    ],
+)
+def test_every_job_ends_so(
+    job: str, options: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = importlib.import_module(f"spark_jobs.{job}")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError(S3_REFUSES)
+
+    monkeypatch.setattr(module, "Lakehouse", refuse)
+    assert module.main(options.split()) == 1
+    assert capsys.readouterr().err.startswith(f"{job}: S3 at http://127.0.0.1:4566 failed: S3Exception: ")
 
 
 @pytest.mark.parametrize(
