@@ -82,7 +82,7 @@ query: $(VENV)/python ## ask Athena: SQL="SELECT ...", or NAME=segments_today; a
 requeue: $(VENV)/python ## publish quarantined records again: WHERE="error_type = 'bad_price'", PAYLOAD="SQL over payload_text", DRY_RUN=1
 	@test -n "$$WHERE_TEXT" || { echo "say which: make requeue WHERE=\"error_type = 'bad_price'\" DRY_RUN=1" >&2; exit 2; }
 	@$(JOB)/requeue_quarantined.py --where "$$WHERE_TEXT" \
-		$(if $(value PAYLOAD),--payload "$$PAYLOAD_TEXT") $(if $(DRY_RUN),--dry-run)
+		$(if $(value PAYLOAD),--payload "$$PAYLOAD_TEXT") $(if $(filter-out 0,$(DRY_RUN)),--dry-run)
 
 rollback: $(VENV)/python ## a table back to what it held before: TABLE=events with DATE=2025-04-01, SNAPSHOT=..., or both
 	@test -n "$(TABLE)" || { echo 'say which table: make rollback TABLE=events DATE=2025-04-01' >&2; exit 2; }

@@ -86,7 +86,7 @@ with DAG(
             SETTINGS.source.replay_file, type=["null", "string"], description="a REES46 CSV or CSV.gz"
         ),
         "events": Param(SETTINGS.generator.events_per_date, type="integer", minimum=1, description="for the generator"),
-        "force": Param(False, type="boolean", description="publish also what the audit finds fault with"),
+        "force": Param(False, type="boolean", description="go on also where a check of counts or values fails"),
         "accept_gap": Param(False, type="boolean", description="land although Kafka has deleted records"),
         "accept_new_topic": Param(False, type="boolean", description="land although the topic was recreated"),
     },
@@ -117,11 +117,11 @@ with DAG(
     land_raw_events.pool = SETTINGS.landing.pool
 
     @task
-    def check_landing(date: str) -> dict[str, Any]:
+    def check_landing(date: str, params: Any = None) -> dict[str, Any]:
         """Nothing lost on the way from the source to raw_events; returns the dates that the run has to rebuild."""
         from airflow_dags import run_audit
 
-        return run_audit.check_landing(dt.date.fromisoformat(date))
+        return run_audit.check_landing(dt.date.fromisoformat(date), is_forced=params["force"])
 
     landing = check_landing(DATE)
     transform_clickstream = submit(

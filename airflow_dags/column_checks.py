@@ -88,8 +88,12 @@ def build_column_checks(paths: Paths, limits: Checks) -> list[BaseOperator]:
             "partition_clause": f"{partition.get(table, 'snapshot_date')} = {DATE}",
         }
 
-    def rows(checks: dict[str, str]) -> dict[str, dict[str, Any]]:
+    def statements(checks: dict[str, str]) -> dict[str, dict[str, Any]]:
         return {name: {"check_statement": statement} for name, statement in checks.items()}
+
+    def hold_for_rows(checks: dict[str, str]) -> dict[str, str]:
+        # One value for the date: the operator fails with an error of its own where a date has no rows to look at.
+        return {name: f"count_if(NOT coalesce({condition}, false)) = 0" for name, condition in checks.items()}
 
     return [
         *(
@@ -100,12 +104,15 @@ def build_column_checks(paths: Paths, limits: Checks) -> list[BaseOperator]:
         ),
         *(
             SQLTableCheckOperator(
-                task_id=f"fail_{table}_rows", checks=rows(checks), retry_on_failure=False, **shared(table)
+                task_id=f"fail_{table}_rows",
+                checks=statements(hold_for_rows(checks)),
+                retry_on_failure=False,
+                **shared(table),
             )
             for table, checks in FAIL_ROWS.items()
         ),
         *(
-            WarningCheckOperator(task_id=f"warn_{table}", checks=rows(checks), **shared(table))
+            WarningCheckOperator(task_id=f"warn_{table}", checks=statements(checks), **shared(table))
             for table, checks in warnings(limits).items()
         ),
     ]

@@ -95,12 +95,14 @@ class Audit:
         return int((first["event_date"] == date).sum())
 
 
-def check_landing(date: dt.date) -> dict[str, Any]:
+def check_landing(date: dt.date, *, is_forced: bool = False) -> dict[str, Any]:
     """Check that the run's landing holds every record of its offset range, and raw_events all that was produced.
 
-    Records that a landing was allowed to leave out count for every date: nobody knows theirs.
-    Returns the run's offsets and gaps, the other dates that have to be rebuilt, and how many records came too late.
-    A date is rebuilt when it lies in `allowed_lateness_days` before `date`, or after it and was processed before.
+    Records that a landing was allowed to leave out count for every date: nobody knows theirs. A forced run goes on
+    without what was lost.
+    Returns the run's offsets and gaps, the other dates that have to be rebuilt, how many records came too late, and
+    what was forced. Gaps of landings by hand, which have no run, are those of the first run after them. A date is
+    rebuilt when it lies in `allowed_lateness_days` before `date`, or after it and was processed before.
     """
     audit = Audit()
     raw = audit.table("raw_events")
@@ -123,19 +125,24 @@ def check_landing(date: dt.date) -> dict[str, Any]:
     produced = produced_by_date(audit.settings).get(date.isoformat())
     landed = audit.rows("raw_events", date)
     lost = (produced or 0) - (landed - audit.requeued(date))
+    forced = []
     if lost > 0 and lost > _records_left_out(commits):
-        raise AirflowFailException(f"{date}: {produced} records were produced, only {landed} landed: {lost} lost")
+        loss = f"{date}: {produced} records were produced, only {landed} landed: {lost} lost"
+        if not is_forced:
+            raise AirflowFailException(f"{loss}; the parameter force goes on without them")
+        forced = [loss]
     touched = _added_rows(raw, runs)
     earliest = date - audit.settings.pipeline.transform.allowed_lateness_days * DAY
     processed = audit.partition_rows("events")
     return {
         "start_offsets": starts,
         "end_offsets": ends,
-        "gaps": [gap for snapshot in runs for gap in _gaps(snapshot)],
+        "gaps": [gap for snapshot in runs for gap in _gaps(snapshot)] + _unrecorded_gaps(audit, commits),
         "rebuild_dates": sorted(
             str(day) for day in touched if earliest <= day < date or (day > date and day in processed)
         ),
         "too_late": sum(rows for day, rows in touched.items() if day < earliest),
+        "forced": forced,
     }
 
 
@@ -145,10 +152,22 @@ def _gaps(snapshot: Snapshot) -> list[dict[str, Any]]:
     return found
 
 
+def _unrecorded_gaps(audit: Audit, commits: list[Snapshot]) -> list[dict[str, Any]]:
+    """Gaps of landings without a run that stand in no row of pipeline_runs."""
+    by_hand = [gap for snapshot in commits if _summary(snapshot).get("run-date") == "null" for gap in _gaps(snapshot)]
+    if not by_hand:
+        return []
+    rows = audit.table("pipeline_runs").scan(row_filter="gaps IS NOT NULL", selected_fields=("gaps",)).to_arrow()
+    recorded = [gap for gaps in rows.column("gaps").to_pylist() for gap in json.loads(gaps)]
+    return [gap for gap in by_hand if gap not in recorded]
+
+
 def _records_left_out(commits: list[Snapshot]) -> float:
-    """Records in the gaps of all landings; infinite where a gap's end is unknown."""
-    gaps = [gap for snapshot in commits for gap in _gaps(snapshot)]
-    return sum(math.inf if gap["to"] is None else gap["to"] - gap["from"] for gap in gaps)
+    """Records in the gaps of all landings, also of those whose snapshots have expired; infinite where nobody knows."""
+    said = [_summary(snapshot).get("kafka-records-left-out") for snapshot in commits]
+    newest = next((text for text in reversed(said) if text is not None), "0")
+    left_out: int | None = json.loads(newest)
+    return math.inf if left_out is None else left_out
 
 
 def _added_rows(table: Table, snapshots: list[Snapshot]) -> dict[dt.date, int]:
@@ -228,6 +247,7 @@ def record_run(
 ) -> None:
     """Write the date's row of pipeline_runs, and bring the counts of the other rebuilt dates that have one up to date.
 
+    What an earlier run of the date has landed, and left out, stays in its row: its snapshots expire.
     Raises AirflowFailException where the counts of a date do not add up. More landed than produced is no loss: a
     publication that was interrupted and repeated leaves copies, which are duplicates; the row shows both numbers.
     """
@@ -237,22 +257,26 @@ def record_run(
     scored = _summary(commits["segment"]) if commits["segment"] else {}
     outdated = json.loads(scored.get("left-outdated", "[]"))
     warnings = [*warnings, *(f"segments of {day} are older than its features" for day in outdated)]
+    forced = [*landed["forced"], *transformed["forced"], *json.loads(scored.get("forced", "[]"))]
+    table = audit.table("pipeline_runs")
+    days = ", ".join(f"'{day}'" for day in sorted({str(date), *transformed["rebuilt_dates"]}))
+    recorded = {known["event_date"]: known for known in table.scan(f"event_date IN ({days})").to_arrow().to_pylist()}
+    before = recorded.pop(date, {})
+    starts, ends, gaps = (json.loads(before.get(key) or "null") for key in ("start_offsets", "end_offsets", "gaps"))
+    gaps = [*(gaps or []), *(gap for gap in landed["gaps"] if gap not in (gaps or []))]
     row = {
         "run_id": run_id,
         "too_late": landed["too_late"],
-        "start_offsets": json.dumps(landed["start_offsets"]),
-        "end_offsets": json.dumps(landed["end_offsets"]),
-        "forced": json.dumps(transformed["forced"]) if transformed["forced"] else None,
+        "start_offsets": json.dumps({**landed["start_offsets"], **(starts or {})}),
+        "end_offsets": json.dumps({**(ends or {}), **landed["end_offsets"]}),
+        "forced": json.dumps(forced) if forced else None,
         "warnings": json.dumps(warnings) if warnings else None,
-        "gaps": json.dumps(landed["gaps"]) if landed["gaps"] else None,
+        "gaps": json.dumps(gaps) if gaps else None,
+        "remarks": before.get("remarks"),
         "job_seconds": {job: _job_seconds(commit) for job, commit in commits.items() if commit},
         "recorded_at": dt.datetime.now(dt.UTC),
         "event_date": date,
     }
-    table = audit.table("pipeline_runs")
-    days = ", ".join(f"'{day}'" for day in sorted({str(date), *transformed["rebuilt_dates"]}))
-    recorded = {known["event_date"]: known for known in table.scan(f"event_date IN ({days})").to_arrow().to_pylist()}
-    row["remarks"] = recorded.pop(date, {}).get("remarks")
     rows = [known | _counts(audit, known["event_date"]) for known in [row, *recorded.values()]]
     written = ", ".join(f"'{known['event_date']}'" for known in rows)
     table.overwrite(

@@ -12,8 +12,11 @@ from config.loader import PROJECT_ROOT
 JOBS = PROJECT_ROOT / "spark_jobs"
 DEFAULT_ARGUMENTS: dict[str, Any] = {
     "owner": "lakehouse",
+    # A minute without Kafka or S3 is outlived: 20 s, then 40 s, each up to twice as long by Airflow's jitter.
     "retries": 2,
     "retry_delay": dt.timedelta(seconds=20),
+    "retry_exponential_backoff": 2,
+    "max_retry_delay": dt.timedelta(minutes=5),
     "execution_timeout": dt.timedelta(hours=2),
 }
 

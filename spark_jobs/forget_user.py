@@ -31,7 +31,7 @@ from spark_jobs.audit import AuditError
 from spark_jobs.failures import explain_failures
 from spark_jobs.forgotten_users import EMPTIED, ERROR_TYPE, Tombstones, read_tombstones
 from spark_jobs.lakehouse import ConcurrentCommitError, Lakehouse, losing_to_others
-from spark_jobs.maintain_tables import call, carry_position, drop_dead_branches, expire_snapshots
+from spark_jobs.maintain_tables import call, carry_forward, drop_dead_branches, expire_snapshots
 from spark_jobs.run_remarks import add_remark
 from spark_jobs.tables import (
     EVENTS,
@@ -58,8 +58,9 @@ RECOUNTED = ("landed", "quarantined", "duplicates", *RUN_COUNTS)
 MAX_ATTEMPTS = 5
 UNREACHED = """\
 Not reached, because it is not the lake's: the topic in Kafka until its retention ends (landing empties what it reads of
-it), the source's own files, copies that people made, versions that the bucket keeps of deleted objects, and Airflow's
-record of a run whose parameter was the id. Not searched: tables and files that queries of Athena wrote."""
+it), the source's own files, among them the generator's truth of dates that it makes later, copies that people made,
+versions that the bucket keeps of deleted objects, and Airflow's record of a run whose parameter was the id. Not
+searched: tables and files that queries of Athena wrote."""
 
 
 class ForgetError(Exception):
@@ -114,7 +115,7 @@ def empty_raw_events(lakehouse: Lakehouse, user: User, dates: list[dt.date]) -> 
     """Empty the user's rows, of which there are some on `dates`."""
     add_remark(lakehouse, dates, f"{dt.datetime.now(dt.UTC):%Y-%m-%d}: a user was forgotten, the records are empty now")
     # A landing that does not know the tombstone began before this commit, and either is seen below or starts over.
-    carry_position(lakehouse)
+    carry_forward(lakehouse, RAW_EVENTS)
     name = lakehouse.identifier(RAW_EVENTS)
     values = ", ".join(f"{column} = {value}" for column, value in EMPTIED.items())
     with losing_to_others(f"{name} was changed by another run meanwhile"):

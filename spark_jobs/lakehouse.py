@@ -107,6 +107,7 @@ class Lakehouse:
         self.started_ms = time.time_ns() // 1_000_000
         self.settings = settings
         self._inputs = inputs if input_path else ()
+        self._held: dict[Table, int | None] = {}
         self.models_path = f"{output_path}/models" if output_path else settings.paths.models
         warehouses = {CATALOG: output_path} | ({INPUT_CATALOG: input_path} if input_path else {})
         self.spark = open_session(app_name, settings, warehouses)
@@ -156,9 +157,33 @@ class Lakehouse:
                 )
             before = f"AFTER `{column.name}`"
 
+    @contextmanager
+    def hold(self, table: Table) -> Iterator[None]:
+        """Within it every read of `table` sees what it holds now, whatever others commit meanwhile.
+
+        Raises ConcurrentCommitError in the place of an error that comes of others having expired what is read.
+        """
+        before, snapshot = self._held, self.load(table).currentSnapshot()
+        held = None if snapshot is None else int(snapshot.snapshotId())
+        self._held = {**before, table: held}
+        try:
+            yield
+        except Exception as error:
+            if held is None or self.load(table).snapshot(held) is not None:
+                raise
+            raise ConcurrentCommitError(
+                f"{self.identifier(table)}: what this run read was expired meanwhile"
+            ) from error
+        finally:
+            self._held = before
+
     def read(self, table: Table) -> DataFrame:
         """Every row; the caller bounds the partition column on both sides."""
-        return self.spark.read.table(self.identifier(table)).select(*table.column_names)
+        reader = self.spark.read
+        if (held := self._held.get(table)) is not None:
+            reader = reader.option("snapshot-id", held)
+        rows = reader.table(self.identifier(table)).select(*table.column_names)
+        return rows.limit(0) if table in self._held and held is None else rows
 
     def read_dates(self, table: Table, first: dt.date, last: dt.date) -> DataFrame:
         """The partitions from `first` to `last`, both included."""
@@ -167,7 +192,8 @@ class Lakehouse:
     def partitions(self, table: Table, branch: str = "main") -> dict[dt.date, int]:
         """The rows of each date that has some, ascending; reads metadata only."""
         loaded = self.load(table)
-        snapshot = loaded.snapshot(branch)
+        held = self._held.get(table, branch)
+        snapshot = None if held is None else loaded.snapshot(held)
         if snapshot is None:
             return {}
         kind = self.iceberg.MetadataTableType.PARTITIONS

@@ -48,8 +48,9 @@ from spark_jobs.tables import RAW_EVENTS
 Offsets = dict[int, int]
 OFFSETS_KEY = "kafka-end-offsets"
 TOPIC_IDS_KEY = "kafka-topic-ids"
-# What the next landing reads in the snapshots of raw_events.
-POSITION_KEYS = (OFFSETS_KEY, TOPIC_IDS_KEY)
+LEFT_OUT_KEY = "kafka-records-left-out"  # in the gaps of all landings; null: nobody knows
+# What the next landing, and the check of it, reads in the snapshots of raw_events; and what holds before the first one.
+POSITION_KEYS = {OFFSETS_KEY: "{}", TOPIC_IDS_KEY: "{}", LEFT_OUT_KEY: "0"}
 BROKER_TIMEOUT_SECONDS = 15
 MAX_ATTEMPTS = 5
 REQUEUED_FROM = "requeued-from"  # header of a record that publishes a quarantined one again
@@ -81,10 +82,11 @@ class Position:
 
 @dataclass(frozen=True)
 class History:
-    """The position of raw_events in every topic that was ever landed."""
+    """The position of raw_events in every topic that was ever landed, and the records in all gaps before it."""
 
     ends: dict[str, dict[str, int]]
     topic_ids: dict[str, str]
+    left_out: int | None
 
     def position(self, topic: str) -> Position:
         ends = {int(partition): offset for partition, offset in self.ends.get(topic, {}).items()}
@@ -112,6 +114,10 @@ class Gap:
     def describe(self) -> dict[str, Any]:
         """As it stands in a snapshot's summary and in pipeline_runs."""
         return {"partition": self.partition, "from": self.start, "to": self.end, "reason": self.reason}
+
+    @property
+    def records(self) -> int | None:
+        return None if self.end is None else self.end - self.start
 
 
 @dataclass(frozen=True)
@@ -170,15 +176,16 @@ def read_topic(bootstrap_servers: str, topic: str) -> TopicState:
 def read_history(lakehouse: Lakehouse) -> History:
     """Where the newest landing of raw_events ends: by its snapshot, or by the rows where that has been expired by
     somebody who does not know of it (Athena's VACUUM, say)."""
-    ends, ids = (lakehouse.newest_summary(RAW_EVENTS, key) for key in (OFFSETS_KEY, TOPIC_IDS_KEY))
-    if ends is None and lakehouse.partitions(RAW_EVENTS):
+    found = {key: lakehouse.newest_summary(RAW_EVENTS, key) for key in POSITION_KEYS}
+    ends, ids, left_out = (json.loads(found[key] or start) for key, start in POSITION_KEYS.items())
+    if found[OFFSETS_KEY] is None and lakehouse.partitions(RAW_EVENTS):
         print(
             "raw_events has lost the snapshots of its landings: its position is read from its rows, and a topic that "
             "was recreated meanwhile may not be noticed",
             file=sys.stderr,
         )
-        return History(find_ends(lakehouse), {})
-    return History(json.loads(ends or "{}"), json.loads(ids or "{}"))
+        ends, ids = find_ends(lakehouse), {}
+    return History(ends, ids, left_out)
 
 
 def find_ends(lakehouse: Lakehouse) -> dict[str, dict[str, int]]:
@@ -318,6 +325,9 @@ def commit_landing(
     kafka = read_topic(bootstrap_servers, topic)
     history = read_history(lakehouse)
     whole = plan_landing(topic, history.position(topic), kafka, accepted)
+    left_out = history.left_out
+    for gap in whole.gaps:
+        left_out = None if left_out is None or gap.records is None else left_out + gap.records
     for plan in whole.split(lakehouse.settings.pipeline.landing.records_per_commit):
         records = read_records(lakehouse.spark, bootstrap_servers, topic, plan)
         # Read after `base`: whoever is forgotten from now on changes raw_events, and this landing starts over.
@@ -329,6 +339,7 @@ def commit_landing(
             kafka_end_offsets=history.ends | {topic: plan.end},
             kafka_topic_ids=history.topic_ids | {topic: kafka.id},
             kafka_gaps=[gap.describe() for gap in plan.gaps],
+            kafka_records_left_out=left_out,
         )
         base, added = lakehouse.append_if_unchanged(RAW_EVENTS, rows, base, summary)
         yield plan, added

@@ -4,8 +4,9 @@ Input: every table. Output: the same rows, in fewer and larger files; snapshots 
 only; no file that no snapshot needs. Iceberg's own procedures do the work.
 
 Safe beside running jobs: a landing that finds raw_events compacted, and a run that finds its dates compacted, start
-over; what a job wins against the compaction stays as the job wrote it. The position of landing in Kafka, which stands
-in the snapshots of raw_events, is carried forward before any of them expires.
+over; what a job wins against the compaction stays as the job wrote it. What jobs read in the snapshots of a table (the
+position of landing in Kafka, the rows that a date was built from, the segments to make again) is carried forward before
+any of them expires.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from spark_jobs.failures import explain_failures
 from spark_jobs.lakehouse import ConcurrentCommitError, Lakehouse
 from spark_jobs.land_raw_events import POSITION_KEYS
 from spark_jobs.outdated_segments import keep_outdated_segments
-from spark_jobs.tables import RAW_EVENTS, TABLES, USER_FEATURES, Table
+from spark_jobs.tables import EVENTS, RAW_EVENTS, TABLES, USER_FEATURES, Table
+from spark_jobs.transform_clickstream import RAW_ROWS_KEY
 
 DAY = dt.timedelta(days=1)
 BYTES_PER_MB = 1024 * 1024
@@ -80,27 +82,38 @@ def find_position(lakehouse: Lakehouse) -> dict[str, str]:
     return {key: value for key, value in found.items() if value is not None}
 
 
-def carry_position(lakehouse: Lakehouse) -> None:
-    """An empty commit on raw_events that repeats where landing ends: Kafka's offsets outlive the snapshots before it.
+def find_raw_rows(lakehouse: Lakehouse) -> dict[str, str]:
+    """What the next transform reads in the summaries of events: the rows of raw_events of which each date was built."""
+    newest_first = map(json.loads, lakehouse.summaries(EVENTS, RAW_ROWS_KEY))
+    built_from = {day: rows for summary in [*newest_first][::-1] for day, rows in summary.items()}
+    return {RAW_ROWS_KEY: json.dumps(built_from, sort_keys=True)} if built_from else {}
 
-    It is made as a landing is made, by comparing and swapping. Raises ConcurrentCommitError where a landing was faster.
+
+# What the newest snapshot of a table, which never expires, has to tell of those that do.
+KEPT = {RAW_EVENTS: find_position, EVENTS: find_raw_rows}
+
+
+def carry_forward(lakehouse: Lakehouse, table: Table) -> None:
+    """An empty commit that repeats what the snapshots before it tell of: Kafka's offsets, say, outlive them.
+
+    It is made as a landing is made, by comparing and swapping. Raises ConcurrentCommitError where others were faster.
     """
-    base, position = lakehouse.start_history(RAW_EVENTS), find_position(lakehouse)
-    nothing = lakehouse.spark.createDataFrame([], RAW_EVENTS.ddl)
-    lakehouse.append_if_unchanged(RAW_EVENTS, nothing, base, position)
+    base, told = lakehouse.start_history(table), KEPT[table](lakehouse)
+    nothing = lakehouse.spark.createDataFrame([], table.ddl)
+    lakehouse.append_if_unchanged(table, nothing, base, told)
 
 
-def keep_position(lakehouse: Lakehouse) -> None:
-    """See to it that the newest snapshot of raw_events, which never expires, has the position of landing.
+def keep_forward(lakehouse: Lakehouse, table: Table) -> None:
+    """`carry_forward`, unless the newest snapshot tells it already.
 
     Raises ConcurrentCommitError where other writers keep winning.
     """
     for attempt in range(1, MAX_ATTEMPTS + 1):
-        newest, position = lakehouse.load(RAW_EVENTS).currentSnapshot(), find_position(lakehouse)
-        if all(newest.summary().get(key) == value for key, value in position.items()):
+        newest, told = lakehouse.load(table).currentSnapshot(), KEPT[table](lakehouse)
+        if all(newest.summary().get(key) == value for key, value in told.items()):
             return
         try:
-            carry_position(lakehouse)
+            carry_forward(lakehouse, table)
         except ConcurrentCommitError:
             if attempt == MAX_ATTEMPTS:
                 raise
@@ -109,10 +122,10 @@ def keep_position(lakehouse: Lakehouse) -> None:
 def expire_snapshots(lakehouse: Lakehouse, table: Table, older_than: dt.datetime) -> Row:
     """Expire the snapshots of before `older_than` but the newest, with the files that only they need.
 
-    Raises ConcurrentCommitError where landings kept winning.
+    Raises ConcurrentCommitError where other writers kept winning.
     """
-    if table == RAW_EVENTS:
-        keep_position(lakehouse)
+    if table in KEPT:
+        keep_forward(lakehouse, table)
     if table == USER_FEATURES:
         keep_outdated_segments(lakehouse)
     return call(lakehouse, "expire_snapshots", table, older_than=timestamp(older_than), retain_last="1")[0]

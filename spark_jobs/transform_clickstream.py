@@ -74,17 +74,23 @@ def find_late_dates(lakehouse: Lakehouse, run_dates: list[dt.date]) -> list[dt.d
     """The dates up to `allowed_lateness_days` before a run date for which raw_events holds other rows than `events` was
     built from, or was never built from."""
     lateness = lakehouse.settings.pipeline.transform.allowed_lateness_days
-    raw = lakehouse.partitions(RAW_EVENTS)
     in_reach = {day for run in run_dates for day in (run - n * DAY for n in range(1, lateness + 1))}
-    waiting = {str(day): raw[day] for day in in_reach if day in raw and day not in run_dates}
-    late: list[dt.date] = []
+    return find_unbuilt(lakehouse, in_reach.difference(run_dates))
+
+
+def find_unbuilt(lakehouse: Lakehouse, dates: Collection[dt.date]) -> list[dt.date]:
+    """Those of `dates` for which raw_events holds other rows than `events` was built from, or was never built from."""
+    raw = lakehouse.partitions(RAW_EVENTS)
+    waiting = {str(day): raw[day] for day in dates if day in raw}
+    unbuilt: list[dt.date] = []
     for summary in lakehouse.summaries(EVENTS, RAW_ROWS_KEY):
         if not waiting:
             break
         built_from = json.loads(summary)
-        late += [dt.date.fromisoformat(d) for d in waiting.keys() & built_from.keys() if waiting[d] != built_from[d]]
+        known = waiting.keys() & built_from.keys()
+        unbuilt += [dt.date.fromisoformat(day) for day in known if waiting[day] != built_from[day]]
         waiting = {day: rows for day, rows in waiting.items() if day not in built_from}
-    return sorted([*late, *map(dt.date.fromisoformat, waiting)])
+    return sorted([*unbuilt, *map(dt.date.fromisoformat, waiting)])
 
 
 def rebuild_events(draft: Draft, date: dt.date) -> list[dt.date]:
@@ -261,27 +267,35 @@ def transform(
     """Rebuild the run's dates, the touched ones, those that late events have changed, and what depends on them.
 
     Snapshots of user_features are made for the run's dates; a date that no run has processed gets none. Without run
-    dates only the touched ones are rebuilt, and what depends on them.
+    dates only the touched ones are rebuilt, and what depends on them. Done again where records of these dates have
+    landed meanwhile; where they keep landing, the last ones are left to the next run.
     Raises AuditError, with nothing published, and ConcurrentCommitError where other runs kept winning.
     """
     for attempt in range(1, MAX_ATTEMPTS + 1):
         try:
-            return transform_once(lakehouse, run_dates, touched_dates, is_forced)
+            done = transform_once(lakehouse, run_dates, touched_dates, is_forced)
+            touched_dates = [dt.date.fromisoformat(day) for day in done["rebuilt_dates"]]
+            if attempt == MAX_ATTEMPTS or not (landed := find_unbuilt(lakehouse, touched_dates)):
+                return done
+            reason = f"records of {', '.join(map(str, landed))} have landed meanwhile"
         except ConcurrentCommitError as error:
             if attempt == MAX_ATTEMPTS:
                 raise
-            print(f"{error}; attempt {attempt} of {MAX_ATTEMPTS}", file=sys.stderr)
+            reason = str(error)
+        print(f"{reason}; attempt {attempt} of {MAX_ATTEMPTS}", file=sys.stderr)
     raise AssertionError("unreachable")
 
 
 def transform_once(
     lakehouse: Lakehouse, run_dates: list[dt.date], touched_dates: list[dt.date], is_forced: bool
 ) -> dict[str, list[str]]:
-    """One attempt of `transform`. Raises ConcurrentCommitError when another run was faster: nothing is lost by it."""
+    """One attempt of `transform`, without what lands meanwhile.
+
+    Raises ConcurrentCommitError when another run was faster: nothing is lost by it.
+    """
     tombstones = read_tombstones(lakehouse)
-    raw = lakehouse.partitions(RAW_EVENTS)  # before its rows are read: what lands meanwhile is taken for late
-    dates = {*run_dates, *touched_dates, *find_late_dates(lakehouse, run_dates)}
-    with Draft(lakehouse, BUILT) as draft:
+    with lakehouse.hold(RAW_EVENTS), Draft(lakehouse, BUILT) as draft:
+        dates = {*run_dates, *touched_dates, *find_late_dates(lakehouse, run_dates)}
         changed = rebuild_dates(draft, dates)
         stale = {day + n * DAY for day in changed for n in range(LONGEST_WINDOW_DAYS)}
         snapshots = sorted({*run_dates, *(draft.partitions(USER_FEATURES).keys() & stale)})
@@ -291,7 +305,7 @@ def transform_once(
         stop_if_changed(lakehouse, tombstones)
         if faults and not is_forced:
             raise AuditError("; ".join(faults))
-        rebuilt = draft.dates(EVENTS)
+        rebuilt, raw = draft.dates(EVENTS), lakehouse.partitions(RAW_EVENTS)
         summary = lakehouse.job_summary(
             run_date=run_dates[-1] if run_dates else None,
             rebuilt_dates=[str(day) for day in rebuilt],

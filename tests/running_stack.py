@@ -12,11 +12,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+import pyathena
 import yaml
 from pyiceberg.catalog import Catalog
 
@@ -239,3 +241,12 @@ def start_storage(folder: Path) -> Iterator[RunningStack]:
         running.supervisor.start(known)
         start_services(running.layout, running.supervisor, [service for service in known if service.name in STORAGE])
         yield running
+
+
+@contextmanager
+def athena_cursor(stack: RunningStack) -> Iterator[Any]:
+    """An outside client of Athena: PyAthena."""
+    paths = stack.settings.paths
+    connection = pyathena.connect(s3_staging_dir=f"{paths.athena_results}/", schema_name=paths.database)
+    with closing(connection), connection.cursor() as cursor:
+        yield cursor

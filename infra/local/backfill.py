@@ -11,6 +11,7 @@ Exit code: 0 when every date succeeded, 1 when not, 2 for wrong options, 130 aft
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import datetime as dt
 import signal
 import statistics
@@ -136,9 +137,15 @@ def make_plan(api: AirflowApi, wanted: DateRange) -> Plan:
     runs = api.backfill_runs(wanted.first, wanted.last)
     if busy := [run for run in runs if run.state not in FINISHED]:
         raise RunError(f"{busy[0].date} is {busy[0].state} outside of a backfill ({busy[0].run_id}): wait for its end")
-    is_unfinished = newest is not None and newest.range == wanted and any(run.state == "failed" for run in runs)
+    is_same = newest is not None and _apart_from_force(newest.range) == _apart_from_force(wanted)
+    is_unfinished = is_same and any(run.state == "failed" for run in runs)
     behavior = "failed" if is_unfinished else "completed"
     return Plan(None, behavior, tuple(api.preview_backfill(wanted, behavior)))
+
+
+def _apart_from_force(wanted: DateRange) -> DateRange:
+    """FORCE=1 is for the dates that failed without it: what is done is not done again with it."""
+    return dataclasses.replace(wanted, conf={key: value for key, value in wanted.conf.items() if key != "force"})
 
 
 def run_plan(layout: Layout, api: AirflowApi, wanted: DateRange, plan: Plan) -> list[DagRun]:

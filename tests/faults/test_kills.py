@@ -1,7 +1,8 @@
 """`kill -9` at any moment, then the ordinary command again: every table equals that of a lake that nobody disturbed.
 
-`FAULTS_KILLS` says how many: a process of a stage, or a service that the stage needs, one kill for each stage of a
-date; and, from 16 on, dates that go through Airflow, with a kill of each service that such a run needs.
+All the time something else works on the same Kafka and S3. `FAULTS_KILLS` says how many kills: of a process of a stage,
+or of a service that the stage needs, one for each stage of a date; and, from 16 on, dates that go through Airflow, with
+a kill of each service that such a run needs.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import cycle, islice
 
@@ -31,6 +32,7 @@ from tests.faults.lakes import (
     Report,
     Turn,
 )
+from tests.faults.load import put_under_load
 from tests.running_stack import Ended, wait_until
 
 KILLS = int(os.environ.get("FAULTS_KILLS", "4"))
@@ -66,6 +68,13 @@ TASKS = {
 NOT_STARTED = (None, "scheduled", "queued")
 CLEARINGS = 2
 CHOSEN = list(enumerate(islice(cycle(ROUNDS), KILLS - KILLS_PER_RUN * RUNS)))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _under_load(lakes: Lakes) -> Iterator[None]:
+    with put_under_load(lakes.stack) as done:
+        yield
+    assert min(done.records, done.objects) > 0, done
 
 
 @pytest.mark.parametrize(

@@ -108,12 +108,13 @@ def interrupted(stack: RunningStack, folder: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def resumed(stack: RunningStack, folder: Path, interrupted: dict[str, Any]) -> dict[str, Any]:
-    """The same command, killed when the third date has begun, and once more to the end."""
+    """The same command, killed when the third date has begun, and once more to the end; what FORCE=1 would do then."""
     assert interrupted["ctrl-c"].code != 0
     command = Running(stack, folder, COMMAND)
     command.wait_for_line(f"{THIRD}", "choose_source", "success")
     killed = command.end(signal.SIGKILL)
-    return {"killed": killed, "followed": run(stack, folder, *COMMAND), "runs": runs(stack)}
+    told: dict[str, Any] = {"killed": killed, "followed": run(stack, folder, *COMMAND), "runs": runs(stack)}
+    return told | {"forced dry run": run(stack, folder, *COMMAND, "FORCE=1", "DRY_RUN=1")}
 
 
 @pytest.fixture(scope="module")
@@ -175,6 +176,13 @@ def test_a_failed_date_stops_no_other_and_is_named_with_its_reason(resumed: dict
     assert f"1 of 3 dates failed: {SECOND}" in err
 
 
+def test_force_is_for_the_dates_that_failed_without_it(resumed: dict[str, Any]) -> None:
+    dry_run = resumed["forced dry run"]
+    assert "1 date to run: those that failed" in dry_run.out
+    assert [preview_of(dry_run, date)[4] for date in (FIRST, THIRD)] == ["nothing: it is done"] * 2
+    assert preview_of(dry_run, SECOND)[4].startswith("fails: published with")
+
+
 def test_two_dates_ran_at_once_and_segments_were_made_when_no_earlier_date_ran(
     stack: RunningStack, resumed: dict[str, Any]
 ) -> None:
@@ -216,6 +224,7 @@ def test_after_success_the_same_command_would_run_every_date_again_and_a_dry_run
     before = everything(stack)
     dry_run = run(stack, folder, *COMMAND, "DRY_RUN=1")
     assert "3 dates to run" in dry_run.out
+    total = 0.0
     for date in DATES:
         counts = [
             len(rows(stack, "raw_events", f"event_date = '{date}'")),
@@ -227,4 +236,6 @@ def test_after_success_the_same_command_would_run_every_date_again_and_a_dry_run
         assert cells[3].startswith("success")
         seconds = dict(rows(stack, "pipeline_runs", f"event_date = '{date}'")[0]["job_seconds"])
         assert cells[5] == f"{sum(seconds.values()):.0f}"
+        total += sum(seconds.values())
+    assert f"about {total / 2:,.0f} s for the Spark jobs, 2 at a time" in dry_run.out
     assert everything(stack) == before

@@ -1,4 +1,4 @@
-"""Rollback, maintenance and forgetting a user on a real stack of its own: make, Airflow, Glue, S3, Kafka.
+"""Rollback, requeueing, maintenance and forgetting a user on a real stack of its own: make, Airflow, Glue, S3, Kafka.
 
 The tests build on each other, in the order in which they stand, over one generated date.
 """
@@ -8,18 +8,18 @@ from __future__ import annotations
 import datetime as dt
 import io
 import json
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
 import boto3
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
-import pyathena
 import pytest
 from confluent_kafka import Producer
 from pyiceberg.catalog import Catalog
 
 from infra.local.airflow_runs import FINISHED, AirflowApi
-from tests.running_stack import RunningStack, start_stack, wait_until
+from tests.running_stack import RunningStack, athena_cursor, start_stack, wait_until
 
 DATE = dt.date(2025, 4, 1)
 EVENTS = 1_500
@@ -104,6 +104,47 @@ def test_make_rollback_takes_a_date_back_and_pipeline_runs_shows_it(stack: Runni
     ]
 
 
+def publish(stack: RunningStack, user: str, payloads: list[bytes]) -> None:
+    producer = Producer({"bootstrap.servers": stack.settings.environment.kafka.bootstrap_servers})
+    for payload in payloads:
+        producer.produce(stack.settings.pipeline.topic.name, payload, user)
+    assert producer.flush(30) == 0
+
+
+@pytest.mark.usefixtures("one_date")
+def test_make_requeue_brings_back_what_was_lost_and_counts_nothing_twice(stack: RunningStack, catalog: Catalog) -> None:
+    """One record is the copy of a clean event, one is of an event that no good record tells of; both are corrected."""
+    before = {row["event_id"]: row for row in rows(catalog, "events")}
+    clean = min(before.values(), key=lambda row: str(row["event_id"]))
+    new_id = str(uuid.uuid4())
+    event = {"event_time": f"{DATE}T12:00:00.000Z", "event_type": "view", "user_id": "requeued", "price": -5}
+    # With the key of the clean one: in its partition, behind it.
+    publish(
+        stack, clean["user_id"], [json.dumps(event | {"event_id": one}).encode() for one in (clean["event_id"], new_id)]
+    )
+    assert json.loads(submit(stack, "land_raw_events").splitlines()[-1])["landed"] == 2
+
+    where = "payload_text LIKE '%requeued%'"
+    command = ["make", "requeue", f"WHERE=error_type = 'bad_price' AND {where}"]
+    assert "2 still fail: bad_price" in stack.run(*command, "DRY_RUN=0").stdout
+    command.append("PAYLOAD=replace(payload_text, '\"price\": -', '\"price\": ')")
+    assert "dry run: nothing was published" in stack.run(*command, "DRY_RUN=1").stdout
+    assert "2 published to clickstream" in stack.run(*command).stdout
+    assert json.loads(submit(stack, "land_raw_events").splitlines()[-1])["landed"] == 2
+    assert "nothing to publish" in stack.run(*command).stdout
+    with athena_cursor(stack) as cursor:
+        cursor.execute(f"SELECT count(*), count(requeued_at) FROM quarantined_events WHERE {where}")
+        assert cursor.fetchall() == [(2, 2)]
+
+    submit(stack, "transform_clickstream", "--start-date", str(DATE))
+    after = {row["event_id"]: row for row in rows(catalog, "events")}
+    assert len(rows(catalog, "events")) == len(after) == len(before) + 1
+    assert after.keys() - before.keys() == {new_id}
+    assert after[new_id]["price"] == 5
+    unchanged = ("user_id", "event_time", "price", "session_key")
+    assert [after[clean["event_id"]][name] for name in unchanged] == [clean[name] for name in unchanged]
+
+
 @pytest.mark.usefixtures("one_date")
 def test_maintenance_leaves_rows_and_the_position_of_landing_as_they_are(stack: RunningStack, catalog: Catalog) -> None:
     tables = ("raw_events", "events", "sessions", "user_features", "user_segments", "pipeline_runs")
@@ -120,22 +161,15 @@ def test_a_user_forgotten_by_the_dag_is_in_no_file_and_no_rerun_brings_them_back
     records, events = rows(catalog, "raw_events"), rows(catalog, "events")
     user = max({row["user_id"] for row in events}, key=lambda one: sum(row["user_id"] == one for row in events))
     theirs = [row for row in records if row["event"] and row["event"]["user_id"] == user]
-    connection = pyathena.connect(
-        s3_staging_dir=f"{stack.settings.paths.athena_results}/", schema_name=stack.settings.paths.database
-    )
-    with connection, connection.cursor() as cursor:
+    with athena_cursor(stack) as cursor:
         cursor.execute("SELECT DISTINCT user_id FROM sessions")
     assert holding(stack, user) == {"warehouse", "truth", "athena"}
 
     run_dag(stack, "forget_user", {"user_id": user})
     assert holding(stack, user) == set()
 
-    producer = Producer({"bootstrap.servers": stack.settings.environment.kafka.bootstrap_servers})
-    for row in theirs:
-        producer.produce(stack.settings.pipeline.topic.name, row["payload"], user)
-    assert producer.flush(30) == 0
-    assert json.loads(submit(stack, "land_raw_events").splitlines()[-1])["landed"] == len(theirs)
-    submit(stack, "transform_clickstream", "--start-date", str(DATE))
+    publish(stack, user, [row["payload"] for row in theirs])
+    stack.run("make", "backfill", f"FROM={DATE}", f"TO={DATE}", f"EVENTS={EVENTS}", timeout=900)
     assert holding(stack, user) == set()
 
     left = rows(catalog, "raw_events")

@@ -26,8 +26,9 @@ from confluent_kafka.cimpl import NewPartitions, NewTopic
 from config.catalog import open_catalog
 from config.loader import CONFIG_DIR, PROJECT_ROOT
 from infra.local.airflow_runs import AirflowApi
+from spark_jobs import land_raw_events
 from spark_jobs.lakehouse import Lakehouse
-from spark_jobs.land_raw_events import Accepted, LandingError, land
+from spark_jobs.land_raw_events import LEFT_OUT_KEY, Accepted, LandingError, land
 from spark_jobs.requeue_quarantined import parse_arguments, requeue
 from spark_jobs.tables import RAW_EVENTS
 from tests.running_stack import RunningStack, wait_until
@@ -156,6 +157,40 @@ def test_of_two_landings_at_once_each_record_lands_exactly_once(stack: RunningSt
     assert topic.landed() == offsets(p0=300, p1=200)
 
 
+def test_a_landing_that_another_overtakes_goes_on_from_where_that_one_ended(
+    topic: Topic, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    read_topic = land_raw_events.read_topic
+
+    def read_and_be_overtaken(*asked: str) -> land_raw_events.TopicState:
+        state = read_topic(*asked)
+        with monkeypatch.context() as patch:
+            patch.setattr(land_raw_events, "read_topic", read_topic)
+            topic.land()
+        topic.publish(0, 2)
+        overtaken.append(state)
+        if len(overtaken) == times:
+            monkeypatch.setattr(land_raw_events, "read_topic", read_topic)
+        return state
+
+    topic.create(1)
+    topic.publish(0, 5)
+    overtaken: list[land_raw_events.TopicState] = []
+    times = 1
+    monkeypatch.setattr(land_raw_events, "read_topic", read_and_be_overtaken)
+    assert topic.land()["landed"] == 2
+    assert "raw_events has changed since snapshot" in capsys.readouterr().err
+    assert topic.landed() == offsets(p0=7)
+    topic.publish(0, 1)
+    overtaken.clear()
+    times = land_raw_events.MAX_ATTEMPTS
+    monkeypatch.setattr(land_raw_events, "read_topic", read_and_be_overtaken)
+    with pytest.raises(LandingError, match="other writers kept winning; 0 records were landed, run it again"):
+        topic.land()
+    assert topic.land()["landed"] == 2
+    assert topic.landed() == offsets(p0=18)
+
+
 def test_a_landing_killed_between_two_commits_loses_and_repeats_nothing(
     stack: RunningStack, topic: Topic, tmp_path: Path
 ) -> None:
@@ -180,7 +215,13 @@ def test_a_landing_killed_between_two_commits_loses_and_repeats_nothing(
     assert topic.landed() == offsets(p0=400)
 
 
+def left_out(topic: Topic) -> int:
+    """Records in the gaps of all landings so far."""
+    return int(topic.lakehouse.newest_summary(RAW_EVENTS, LEFT_OUT_KEY) or 0)
+
+
 def test_records_that_retention_deleted_are_an_error_and_on_request_a_recorded_gap(topic: Topic) -> None:
+    before = left_out(topic)
     topic.create(2)
     topic.publish(0, 10)
     assert topic.land()["landed"] == 10
@@ -198,6 +239,7 @@ def test_records_that_retention_deleted_are_an_error_and_on_request_a_recorded_g
     report = topic.land(Accepted(gap=True))
     assert (report["landed"], report["gaps"]) == (6, gaps)
     assert json.loads(topic.lakehouse.newest_summary(RAW_EVENTS, "kafka-gaps") or "") == gaps
+    assert left_out(topic) == before + 4 + 5
     assert topic.landed() == [place for place in offsets(p0=20) if not 10 <= place[1] < 14]
     assert topic.land()["landed"] == 0  # the gap is behind us
 

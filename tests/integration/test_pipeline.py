@@ -12,14 +12,11 @@ import io
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
-import pyathena
 import pytest
 from pyiceberg.catalog import Catalog
 
@@ -28,7 +25,7 @@ from data_generator.truth import read_manifest
 from infra.local.airflow_runs import DAG_ID, AirflowApi
 from infra.local.athena.named_queries import read_named_queries
 from spark_jobs.tables import FORGOTTEN_USERS, TABLES
-from tests.running_stack import RunningStack, wait_until
+from tests.running_stack import RunningStack, athena_cursor, wait_until
 
 EVENTS_PER_DATE = 6_000
 DATES = [dt.date(2025, 4, day) for day in (1, 2, 3)]
@@ -48,15 +45,6 @@ def three_dates(stack: RunningStack) -> str:
     """What `make run` prints after it ran the DAG over three dates."""
     command = ("python", "-m", "infra.local.run_pipeline", "--events", str(EVENTS_PER_DATE))
     return stack.run(*command, timeout=RUN_SECONDS).stdout
-
-
-@contextmanager
-def athena_cursor(stack: RunningStack) -> Iterator[Any]:
-    """An outside client of Athena: PyAthena."""
-    paths = stack.settings.paths
-    connection = pyathena.connect(s3_staging_dir=f"{paths.athena_results}/", schema_name=paths.database)
-    with closing(connection), connection.cursor() as cursor:
-        yield cursor
 
 
 def rows(catalog: Catalog, stack: RunningStack, table: str, row_filter: str = "true") -> list[dict[str, Any]]:

@@ -117,7 +117,10 @@ def test_every_spark_job_runs_its_own_file_and_only_its_check_follows(dag: DAG) 
 def test_retries_and_timeouts_come_from_the_shared_arguments_on_every_task(dag: DAG, dag_module: ModuleType) -> None:
     shared = dag_module.DEFAULT_ARGUMENTS
     assert shared["retries"] >= 1
-    assert shared["retry_delay"] > dt.timedelta()
+    waits = [shared["retry_delay"] * shared["retry_exponential_backoff"] ** retry for retry in range(shared["retries"])]
+    assert waits == sorted(set(waits))
+    assert sum(waits, dt.timedelta()) >= dt.timedelta(minutes=1)
+    assert waits[-1] <= shared["max_retry_delay"]
     assert shared["execution_timeout"] > dt.timedelta()
     assert dag.default_args == shared
     for task in dag.tasks:

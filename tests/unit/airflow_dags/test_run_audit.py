@@ -79,18 +79,28 @@ class Lake:
         table.append(pa.Table.from_pylist(rows, pa.schema(COLUMNS[name])), snapshot_properties=properties)
 
     def land(
-        self, run: dt.date, start: int, end: int, rows: list[dict[str, Any]], gaps: list[dict[str, Any]] | None = None
+        self,
+        run: dt.date | None,
+        start: int,
+        end: int,
+        rows: list[dict[str, Any]],
+        gaps: tuple[dict[str, Any], ...] = (),
+        left_out: int | None = 0,
     ) -> None:
-        """A landing's commit that says it took the offsets from `start` to `end` of partition 0."""
+        """A landing's commit that says it took the offsets from `start` to `end` of partition 0; by hand without `run`.
+
+        `left_out` are the records in the gaps of all landings so far.
+        """
         now = dt.datetime.now(dt.UTC)
         self.append(
             "raw_events",
             [{"partition": 0, "offset": start + n, "ingested_at": now} | row for n, row in enumerate(rows)],
-            run_date=json.dumps(str(run)),
+            run_date=json.dumps(str(run) if run else None),
             kafka_start_offsets=json.dumps({"clickstream": {"0": start}}),
             kafka_end_offsets=json.dumps({"clickstream": {"0": end}}),
             job_started_ms=started_seconds_ago(90),
-            **({"kafka_gaps": json.dumps(gaps)} if gaps is not None else {}),
+            kafka_gaps=json.dumps(gaps),
+            kafka_records_left_out=json.dumps(left_out),
         )
 
 
@@ -167,6 +177,7 @@ def test_landing_rebuilds_allowed_late_dates_and_processed_later_ones_and_counts
         "gaps": [],
         "rebuild_dates": ["2025-04-07", "2025-04-09", "2025-04-11"],
         "too_late": 3,
+        "forced": [],
     }
 
 
@@ -180,7 +191,7 @@ def test_landing_in_several_commits_reports_one_range(lake: Lake, run_audit: Mod
 @pytest.mark.usefixtures("lake")
 def test_a_date_without_landing_has_nothing_to_rebuild(run_audit: ModuleType) -> None:
     assert run_audit.check_landing(DAY) == {
-        "start_offsets": {}, "end_offsets": {}, "gaps": [], "rebuild_dates": [], "too_late": 0,
+        "start_offsets": {}, "end_offsets": {}, "gaps": [], "rebuild_dates": [], "too_late": 0, "forced": [],
     }  # fmt: skip
 
 
@@ -199,16 +210,18 @@ def test_fewer_rows_than_were_produced_fail_with_the_number_lost(
     lake.produced = {"2025-04-10": 3}
     run_audit.check_landing(DAY)
     lake.produced = {"2025-04-10": 5}
-    with pytest.raises(failure, match=r"2025-04-10: 5 records were produced, only 3 landed: 2 lost"):
+    loss = "2025-04-10: 5 records were produced, only 3 landed: 2 lost"
+    with pytest.raises(failure, match=f"{loss}; the parameter force goes on without them"):
         run_audit.check_landing(DAY)
+    assert run_audit.check_landing(DAY, is_forced=True)["forced"] == [loss]
 
 
 def test_what_a_landing_was_allowed_to_leave_out_is_no_loss_but_is_told(
     lake: Lake, run_audit: ModuleType, failure: type[Exception]
 ) -> None:
     gap = {"partition": 0, "from": 1, "to": 3, "reason": "deleted"}
-    lake.land(DAY, 0, 1, valid(DAY, "a"), gaps=[])
-    lake.land(APRIL[10], 3, 5, valid(DAY, "b", "c"), gaps=[gap])
+    lake.land(DAY, 0, 1, valid(DAY, "a"))
+    lake.land(APRIL[10], 3, 5, valid(DAY, "b", "c"), (gap,), left_out=2)
     lake.produced = {"2025-04-10": 5}
     assert run_audit.check_landing(DAY)["gaps"] == []
     assert run_audit.check_landing(APRIL[10])["gaps"] == [gap]
@@ -216,9 +229,33 @@ def test_what_a_landing_was_allowed_to_leave_out_is_no_loss_but_is_told(
     with pytest.raises(failure, match="3 lost"):
         run_audit.check_landing(DAY)
     unknown = {"partition": 0, "from": 5, "to": None, "reason": "new topic"}
-    lake.land(DAY, 0, 1, valid(DAY, "d"), gaps=[unknown])
+    lake.land(DAY, 0, 1, valid(DAY, "d"), (unknown,), left_out=None)
     lake.produced = {"2025-04-10": 1000}
     assert run_audit.check_landing(DAY)["gaps"] == [unknown]
+
+
+def test_a_gap_whose_landing_has_expired_is_no_loss(
+    lake: Lake, run_audit: ModuleType, failure: type[Exception]
+) -> None:
+    lake.land(DAY, 2, 3, valid(DAY, "a"), ({"partition": 0, "from": 0, "to": 2, "reason": "deleted"},), left_out=2)
+    lake.land(None, 3, 3, [], left_out=2)
+    raw = lake.table("raw_events")
+    raw.maintenance.expire_snapshots().by_id(raw.snapshots()[0].snapshot_id).commit()
+    lake.produced = {"2025-04-10": 3}
+    assert run_audit.check_landing(DAY)["gaps"] == []
+    lake.produced = {"2025-04-10": 4}
+    with pytest.raises(failure, match="3 lost"):
+        run_audit.check_landing(DAY)
+
+
+def test_a_gap_that_was_landed_by_hand_is_that_of_the_first_run_after_it(lake: Lake, run_audit: ModuleType) -> None:
+    gap = {"partition": 0, "from": 0, "to": 2, "reason": "deleted"}
+    lake.land(None, 2, 3, valid(DAY, "a"), (gap,), left_out=2)
+    lake.land(DAY, 3, 4, valid(DAY, "b"), left_out=2)
+    assert run_audit.check_landing(DAY)["gaps"] == [gap]
+    run = {"event_date": DAY, "gaps": json.dumps([gap]), "recorded_at": dt.datetime.now(dt.UTC)}
+    lake.append("pipeline_runs", [run])
+    assert run_audit.check_landing(APRIL[10])["gaps"] == []
 
 
 def test_a_landing_that_lost_against_another_counts_nowhere(lake: Lake, run_audit: ModuleType) -> None:
@@ -288,7 +325,7 @@ def test_records_that_land_while_a_date_is_transformed_are_left_to_the_run_that_
     time.sleep(0.01)
     lake.land(APRIL[10], 1, 2, valid(DAY, "late"))
     transformed = run_audit.check_transform(DAY, {"rebuild_dates": []})
-    landed = {"start_offsets": {}, "end_offsets": {}, "gaps": [], "too_late": 0}
+    landed = {"start_offsets": {}, "end_offsets": {}, "gaps": [], "too_late": 0, "forced": []}
     run_audit.record_run(DAY, "run", landed, transformed, [])
     # What has landed before the job began is its own affair.
     lake.append("events", [], job_started_ms=started_seconds_ago(0), **done)
@@ -376,7 +413,7 @@ def recorded(lake: Lake, run_audit: ModuleType) -> Recorded:
         rebuilt = [str(APRIL[0]), "2025-03-31"]
         gaps = [{"partition": 0, "from": 2, "to": 4, "reason": "deleted"}] if "gap" in run_id else []
         landed: dict[str, Any] = {"start_offsets": {"0": 0}, "end_offsets": {"0": 6}, "gaps": gaps}
-        landed |= {"too_late": 4, "rebuild_dates": []}
+        landed |= {"too_late": 4, "rebuild_dates": [], "forced": ["a loss"] if "loss" in run_id else []}
         run_audit.record_run(
             DAY,
             run_id,
@@ -440,10 +477,12 @@ def test_a_run_is_one_row_of_counts_and_a_rerun_replaces_it(lake: Lake, recorded
     assert recorded("second", ["a fall"], ["date_is_fresh"]) == [other, row | noted]
     gaps = '[{"partition": 0, "from": 2, "to": 4, "reason": "deleted"}]'
     assert recorded("with a gap") == [other, row | {"run_id": "with a gap", "gaps": gaps}]
+    assert recorded("whose landing has expired")[1]["gaps"] == gaps
     scored = {"run_date": json.dumps(str(DAY)), "job_started_ms": started_seconds_ago(5)}
-    lake.append("user_segments", [], left_outdated='["2025-04-05"]', **scored)
-    warned = json.loads(recorded("with a date left", warned=["date_is_fresh"])[1]["warnings"])
-    assert warned == ["date_is_fresh", "segments of 2025-04-05 are older than its features"]
+    lake.append("user_segments", [], left_outdated='["2025-04-05"]', forced='["fewer users"]', **scored)
+    after = recorded("with a loss and a date left", ["a fall"], ["date_is_fresh"])[1]
+    assert json.loads(after["warnings"]) == ["date_is_fresh", "segments of 2025-04-05 are older than its features"]
+    assert json.loads(after["forced"]) == ["a loss", "a fall", "fewer users"]
 
 
 def test_a_run_that_does_not_balance_is_recorded_and_fails(
@@ -463,7 +502,7 @@ def test_a_run_that_left_no_word_of_its_transform_has_no_excuse_for_a_difference
     lake.append("events", clean(DAY, "a"))
     transformed = run_audit.check_transform(DAY, {"rebuild_dates": []})
     lake.land(DAY, 1, 2, valid(DAY, "b"))
-    landed = {"start_offsets": {}, "end_offsets": {}, "gaps": [], "too_late": 0}
+    landed = {"start_offsets": {}, "end_offsets": {}, "gaps": [], "too_late": 0, "forced": []}
     with pytest.raises(failure, match="landed 2 is not clean 1"):
         run_audit.record_run(DAY, "run", landed, transformed, [])
 

@@ -112,7 +112,13 @@ def test_without_a_stack_the_command_says_how_to_start_it(capsys: pytest.Capture
         (backfills(completed_at="2025-04-09T00:00:00Z"), ("success", "success", "success"), "completed", 3),
         (backfills(completed_at="2025-04-09T00:00:00Z"), ("success", "failed", "success"), "failed", 1),
         (
-            backfills(completed_at="2025-04-09T00:00:00Z", dag_run_conf={"force": True}),
+            backfills(completed_at="2025-04-09T00:00:00Z", dag_run_conf=CONF | {"force": True}),
+            ("success", "failed", "success"),
+            "failed",
+            1,
+        ),
+        (
+            backfills(completed_at="2025-04-09T00:00:00Z", dag_run_conf=CONF | {"events": 7}),
             ("success", "failed", "success"),
             "completed",
             3,
@@ -124,7 +130,7 @@ def test_without_a_stack_the_command_says_how_to_start_it(capsys: pytest.Capture
             3,
         ),
     ],
-    ids=["never", "after success", "after a failure", "failed with another conf", "another range failed"],
+    ids=["never", "after success", "after a failure", "of a forced one", "of another conf", "of another range"],
 )
 def test_a_new_backfill_runs_every_date_again_or_only_what_failed_in_the_same_one(
     airflow: responses.RequestsMock,
