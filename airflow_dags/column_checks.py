@@ -88,6 +88,10 @@ def build_column_checks(paths: Paths, limits: Checks) -> list[BaseOperator]:
             "partition_clause": f"{partition.get(table, 'snapshot_date')} = {DATE}",
         }
 
+    def own(columns: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        # The operator writes each result into its check: what two columns shared would tell of the last one only.
+        return {column: {name: dict(check) for name, check in checks.items()} for column, checks in columns.items()}
+
     def statements(checks: dict[str, str]) -> dict[str, dict[str, Any]]:
         return {name: {"check_statement": statement} for name, statement in checks.items()}
 
@@ -98,7 +102,7 @@ def build_column_checks(paths: Paths, limits: Checks) -> list[BaseOperator]:
     return [
         *(
             SQLColumnCheckOperator(
-                task_id=f"fail_{table}_columns", column_mapping=columns, retry_on_failure=False, **shared(table)
+                task_id=f"fail_{table}_columns", column_mapping=own(columns), retry_on_failure=False, **shared(table)
             )
             for table, columns in FAIL_COLUMNS.items()
         ),

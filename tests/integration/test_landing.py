@@ -160,31 +160,31 @@ def test_of_two_landings_at_once_each_record_lands_exactly_once(stack: RunningSt
 def test_a_landing_that_another_overtakes_goes_on_from_where_that_one_ended(
     topic: Topic, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    read_topic = land_raw_events.read_topic
+    plan_landing = land_raw_events.plan_landing
 
-    def read_and_be_overtaken(*asked: str) -> land_raw_events.TopicState:
-        state = read_topic(*asked)
+    def plan_and_be_overtaken(*known: Any) -> land_raw_events.LandingPlan:
+        plan = plan_landing(*known)
         with monkeypatch.context() as patch:
-            patch.setattr(land_raw_events, "read_topic", read_topic)
+            patch.setattr(land_raw_events, "plan_landing", plan_landing)
             topic.land()
         topic.publish(0, 2)
-        overtaken.append(state)
+        overtaken.append(plan)
         if len(overtaken) == times:
-            monkeypatch.setattr(land_raw_events, "read_topic", read_topic)
-        return state
+            monkeypatch.setattr(land_raw_events, "plan_landing", plan_landing)
+        return plan
 
     topic.create(1)
     topic.publish(0, 5)
-    overtaken: list[land_raw_events.TopicState] = []
+    overtaken: list[land_raw_events.LandingPlan] = []
     times = 1
-    monkeypatch.setattr(land_raw_events, "read_topic", read_and_be_overtaken)
+    monkeypatch.setattr(land_raw_events, "plan_landing", plan_and_be_overtaken)
     assert topic.land()["landed"] == 2
     assert "raw_events has changed since snapshot" in capsys.readouterr().err
     assert topic.landed() == offsets(p0=7)
     topic.publish(0, 1)
     overtaken.clear()
     times = land_raw_events.MAX_ATTEMPTS
-    monkeypatch.setattr(land_raw_events, "read_topic", read_and_be_overtaken)
+    monkeypatch.setattr(land_raw_events, "plan_landing", plan_and_be_overtaken)
     with pytest.raises(LandingError, match="other writers kept winning; 0 records were landed, run it again"):
         topic.land()
     assert topic.land()["landed"] == 2
