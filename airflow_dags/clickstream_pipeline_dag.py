@@ -18,7 +18,8 @@ of its commits holds data and position; every other task replaces whole partitio
 **When it fails** read the log of the red task: a check names the date and the numbers that do not fit. Mend the cause
 and clear the task; the tasks before it need no repetition. Where landing says that Kafka has deleted records before
 they were landed, or that the topic was recreated, a run with the parameter `accept_gap` or `accept_new_topic` goes on
-without them; `pipeline_runs.gaps` records what is missing.
+without them; `pipeline_runs.gaps` records what is missing. What an audit finds, or records that were produced and never
+landed, a run with the parameter `force` goes on with; `pipeline_runs.forced` records it.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ import json
 import logging
 import math
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa  # type: ignore[import-untyped]
@@ -23,7 +24,7 @@ from pyiceberg.table.snapshots import Snapshot, ancestors_of
 
 import config
 from config.catalog import count_partition_rows, open_catalog
-from data_generator.truth import produced_by_date
+from data_generator.truth import produced_on
 
 DAY = dt.timedelta(days=1)
 EPOCH = dt.date(1970, 1, 1)
@@ -122,11 +123,11 @@ def check_landing(date: dt.date, *, is_forced: bool = False) -> dict[str, Any]:
             raise AirflowFailException(
                 f"{date}: Kafka has {planned} records from {start} to {end}, {added} were landed"
             )
-    produced = produced_by_date(audit.settings).get(date.isoformat())
+    produced = produced_on(audit.settings, date)
     landed = audit.rows("raw_events", date)
     lost = (produced or 0) - (landed - audit.requeued(date))
     forced = []
-    if lost > 0 and lost > _records_left_out(commits):
+    if lost > 0 and lost > _records_left_out(commits, topic, date):
         loss = f"{date}: {produced} records were produced, only {landed} landed: {lost} lost"
         if not is_forced:
             raise AirflowFailException(f"{loss}; the parameter force goes on without them")
@@ -137,7 +138,7 @@ def check_landing(date: dt.date, *, is_forced: bool = False) -> dict[str, Any]:
     return {
         "start_offsets": starts,
         "end_offsets": ends,
-        "gaps": [gap for snapshot in runs for gap in _gaps(snapshot)] + _unrecorded_gaps(audit, commits),
+        "gaps": [gap for snapshot in runs for gap in _gaps(snapshot)] + _unrecorded_gaps(audit, commits, topic),
         "rebuild_dates": sorted(
             str(day) for day in touched if earliest <= day < date or (day > date and day in processed)
         ),
@@ -152,9 +153,15 @@ def _gaps(snapshot: Snapshot) -> list[dict[str, Any]]:
     return found
 
 
-def _unrecorded_gaps(audit: Audit, commits: list[Snapshot]) -> list[dict[str, Any]]:
-    """Gaps of landings without a run that stand in no row of pipeline_runs."""
-    by_hand = [gap for snapshot in commits if _summary(snapshot).get("run-date") == "null" for gap in _gaps(snapshot)]
+def _unrecorded_gaps(audit: Audit, commits: list[Snapshot], topic: str) -> list[dict[str, Any]]:
+    """Gaps of landings of the topic without a run that stand in no row of pipeline_runs."""
+    by_hand = [
+        gap
+        for snapshot in commits
+        if _summary(snapshot).get("run-date") == "null"
+        and topic in json.loads(_summary(snapshot).get("kafka-start-offsets", "{}"))
+        for gap in _gaps(snapshot)
+    ]
     if not by_hand:
         return []
     rows = audit.table("pipeline_runs").scan(row_filter="gaps IS NOT NULL", selected_fields=("gaps",)).to_arrow()
@@ -162,12 +169,14 @@ def _unrecorded_gaps(audit: Audit, commits: list[Snapshot]) -> list[dict[str, An
     return [gap for gap in by_hand if gap not in recorded]
 
 
-def _records_left_out(commits: list[Snapshot]) -> float:
-    """Records in the gaps of all landings, also of those whose snapshots have expired; infinite where nobody knows."""
-    said = [_summary(snapshot).get("kafka-records-left-out") for snapshot in commits]
-    newest = next((text for text in reversed(said) if text is not None), "0")
-    left_out: int | None = json.loads(newest)
-    return math.inf if left_out is None else left_out
+def _records_left_out(commits: list[Snapshot], topic: str, date: dt.date) -> float:
+    """Records of the topic in the gaps of all landings, also of those whose snapshots have expired, as far as they may
+    be of the date; infinite where nobody knows."""
+    said = [_summary(snapshot).get("kafka-left-out") for snapshot in commits]
+    left_out = json.loads(next((text for text in reversed(said) if text is not None), "{}")).get(topic)
+    if left_out is None or str(date) > left_out["until"]:
+        return 0
+    return math.inf if left_out["records"] is None else float(left_out["records"])
 
 
 def _added_rows(table: Table, snapshots: list[Snapshot]) -> dict[dt.date, int]:
@@ -189,10 +198,9 @@ def check_transform(date: dt.date, landed: dict[str, Any]) -> dict[str, Any]:
     Returns these dates, and what the run's audit found and `force` overrode.
     """
     audit = Audit()
-    commit = _newest_snapshot(audit.table("events"), date)
-    done = _summary(commit) if commit else {}
-    started = int(done["job-started-ms"]) if "job-started-ms" in done else None
-    rebuilt = json.loads(done.get("rebuilt-dates", "[]"))
+    commits = [_summary(snapshot) for snapshot in _unrecorded_commits(audit, "events", date)]
+    started = next((int(done["job-started-ms"]) for done in commits if "job-started-ms" in done), None)
+    rebuilt = sorted({day for done in commits for day in json.loads(done.get("rebuilt-dates", "[]"))})
     for day in sorted({date, *map(dt.date.fromisoformat, [*landed["rebuild_dates"], *rebuilt])}):
         counts = audit.count_date(day)
         if counts.clean != counts.distinct and not _has_landed_since(audit, day, started):
@@ -202,8 +210,17 @@ def check_transform(date: dt.date, landed: dict[str, Any]) -> dict[str, Any]:
     return {
         "job_started_ms": started,
         "rebuilt_dates": rebuilt,
-        "forced": json.loads(done.get("forced", "[]")),
+        "forced": [fault for done in commits[::-1] for fault in json.loads(done.get("forced", "[]"))],
     }
+
+
+def _unrecorded_commits(audit: Audit, name: str, date: dt.date) -> list[Snapshot]:
+    """What the run of the date has committed to a table since its row of pipeline_runs was written, newest first: all
+    attempts of a task, of which the last may have had nothing left to do. Of a run without any, its newest commit."""
+    rows = audit.table("pipeline_runs").scan(f"event_date = '{date}'", selected_fields=("recorded_at",)).to_arrow()
+    recorded = max((at.timestamp() * 1000 for at in rows.column("recorded_at").to_pylist()), default=0)
+    commits = [s for s in reversed(audit.table(name).snapshots()) if _summary(s).get("run-date") == f'"{date}"']
+    return [s for s in commits if s.timestamp_ms > recorded] or commits[:1]
 
 
 def _has_landed_since(audit: Audit, date: dt.date, started_ms: int | None) -> bool:
@@ -262,13 +279,17 @@ def record_run(
     days = ", ".join(f"'{day}'" for day in sorted({str(date), *transformed["rebuilt_dates"]}))
     recorded = {known["event_date"]: known for known in table.scan(f"event_date IN ({days})").to_arrow().to_pylist()}
     before = recorded.pop(date, {})
-    starts, ends, gaps = (json.loads(before.get(key) or "null") for key in ("start_offsets", "end_offsets", "gaps"))
-    gaps = [*(gaps or []), *(gap for gap in landed["gaps"] if gap not in (gaps or []))]
+    told = {key: json.loads(before.get(key) or "{}") for key in ("start_offsets", "end_offsets")}
+    known_gaps = json.loads(before.get("gaps") or "[]")
+    new_gaps = [gap for gap in landed["gaps"] if gap not in known_gaps]
+    gaps = [*known_gaps, *new_gaps]
+    if any(gap["reason"] == "new topic" for gap in new_gaps):
+        told = {}  # offsets of another topic
     row = {
         "run_id": run_id,
         "too_late": landed["too_late"],
-        "start_offsets": json.dumps({**landed["start_offsets"], **(starts or {})}),
-        "end_offsets": json.dumps({**(ends or {}), **landed["end_offsets"]}),
+        "start_offsets": json.dumps(_merge(min, told.get("start_offsets", {}), landed["start_offsets"])),
+        "end_offsets": json.dumps(_merge(max, told.get("end_offsets", {}), landed["end_offsets"])),
         "forced": json.dumps(forced) if forced else None,
         "warnings": json.dumps(warnings) if warnings else None,
         "gaps": json.dumps(gaps) if gaps else None,
@@ -291,11 +312,16 @@ def record_run(
             )
 
 
+def _merge(choose: Callable[[int, int], int], one: dict[str, int], other: dict[str, int]) -> dict[str, int]:
+    """Offsets by partition: of those that both have, the chosen one."""
+    return one | {name: choose(one.get(name, offset), offset) for name, offset in other.items()}
+
+
 def _counts(audit: Audit, date: dt.date) -> dict[str, int | None]:
     """The counting columns of pipeline_runs."""
     counts = audit.count_date(date)
     return {
-        "produced": produced_by_date(audit.settings).get(date.isoformat()),
+        "produced": produced_on(audit.settings, date),
         "requeued": audit.requeued(date),
         "landed": counts.landed,
         "quarantined": counts.quarantined,

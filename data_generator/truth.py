@@ -16,7 +16,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from datetime import date
+from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 import boto3
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 MANIFEST_FILE = "manifest.json"
 TOPIC_FOLDER = "topic="
+DATE_FOLDER = "date="
+REACH_DAYS = 1  # a generated date has late events of the date before, and sessions that go on into the next one
 Parameter = str | int | float | None
 
 
@@ -169,7 +171,7 @@ class TruthStore:
 
 def date_name(event_date: date) -> str:
     """Folder of a generated date."""
-    return f"date={event_date.isoformat()}"
+    return f"{DATE_FOLDER}{event_date.isoformat()}"
 
 
 def read_manifest(settings: Settings, event_date: date, topic: str | None = None) -> Manifest | None:
@@ -186,6 +188,20 @@ def produced_by_date(settings: Settings, topic: str | None = None) -> dict[str, 
         if manifest is not None:
             total.update(manifest.by_event_date)
     return dict(sorted(total.items()))
+
+
+def produced_on(settings: Settings, day: date) -> int | None:
+    """Records with events of the date that were delivered to the pipeline's topic; None where no source says.
+
+    Of generated dates it reads the neighbours only, whatever the history.
+    """
+    store = TruthStore(settings, settings.pipeline.topic.name)
+    near = {date_name(day + timedelta(days=n)) for n in range(-REACH_DAYS, REACH_DAYS + 1)}
+    names = (name for name in store.names() if name in near or not name.startswith(DATE_FOLDER))
+    manifests = (store.read_manifest(name) for name in names)
+    counts = [manifest.by_event_date.get(day.isoformat()) for manifest in manifests if manifest]
+    told = [count for count in counts if count is not None]
+    return sum(told) if told else None
 
 
 def _added(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:

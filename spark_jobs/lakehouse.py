@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any
 
 from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]
-from pyspark.errors import IllegalArgumentException
+from pyspark.errors import IllegalArgumentException, PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -161,14 +161,14 @@ class Lakehouse:
     def hold(self, table: Table) -> Iterator[None]:
         """Within it every read of `table` sees what it holds now, whatever others commit meanwhile.
 
-        Raises ConcurrentCommitError in the place of an error that comes of others having expired what is read.
+        Raises ConcurrentCommitError in the place of Spark's error where others have expired what is read.
         """
         before, snapshot = self._held, self.load(table).currentSnapshot()
         held = None if snapshot is None else int(snapshot.snapshotId())
         self._held = {**before, table: held}
         try:
             yield
-        except Exception as error:
+        except (Py4JJavaError, PySparkException) as error:
             if held is None or self.load(table).snapshot(held) is not None:
                 raise
             raise ConcurrentCommitError(
@@ -194,6 +194,8 @@ class Lakehouse:
         loaded = self.load(table)
         held = self._held.get(table, branch)
         snapshot = None if held is None else loaded.snapshot(held)
+        if snapshot is None and isinstance(held, int):
+            raise ConcurrentCommitError(f"{self.identifier(table)}: what this run read was expired meanwhile")
         if snapshot is None:
             return {}
         kind = self.iceberg.MetadataTableType.PARTITIONS

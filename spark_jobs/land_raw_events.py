@@ -11,11 +11,12 @@ caller accepts it, it stands in the commit as a gap.
 from __future__ import annotations
 
 import argparse
+import datetime as dt
 import json
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypedDict
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient
@@ -48,9 +49,9 @@ from spark_jobs.tables import RAW_EVENTS
 Offsets = dict[int, int]
 OFFSETS_KEY = "kafka-end-offsets"
 TOPIC_IDS_KEY = "kafka-topic-ids"
-LEFT_OUT_KEY = "kafka-records-left-out"  # in the gaps of all landings; null: nobody knows
-# What the next landing, and the check of it, reads in the snapshots of raw_events; and what holds before the first one.
-POSITION_KEYS = {OFFSETS_KEY: "{}", TOPIC_IDS_KEY: "{}", LEFT_OUT_KEY: "0"}
+LEFT_OUT_KEY = "kafka-left-out"
+# What the next landing, and the check of it, reads in the snapshots of raw_events.
+POSITION_KEYS = (OFFSETS_KEY, TOPIC_IDS_KEY, LEFT_OUT_KEY)
 BROKER_TIMEOUT_SECONDS = 15
 MAX_ATTEMPTS = 5
 REQUEUED_FROM = "requeued-from"  # header of a record that publishes a quarantined one again
@@ -80,13 +81,20 @@ class Position:
     offsets: Offsets
 
 
+class LeftOut(TypedDict):
+    """Records of a topic in all gaps, None where nobody knows; events of dates after `until` are in none of them."""
+
+    records: int | None
+    until: str
+
+
 @dataclass(frozen=True)
 class History:
-    """The position of raw_events in every topic that was ever landed, and the records in all gaps before it."""
+    """The position of raw_events in every topic that was ever landed, and what the gaps before it have left out."""
 
     ends: dict[str, dict[str, int]]
     topic_ids: dict[str, str]
-    left_out: int | None
+    left_out: dict[str, LeftOut]
 
     def position(self, topic: str) -> Position:
         ends = {int(partition): offset for partition, offset in self.ends.get(topic, {}).items()}
@@ -114,10 +122,6 @@ class Gap:
     def describe(self) -> dict[str, Any]:
         """As it stands in a snapshot's summary and in pipeline_runs."""
         return {"partition": self.partition, "from": self.start, "to": self.end, "reason": self.reason}
-
-    @property
-    def records(self) -> int | None:
-        return None if self.end is None else self.end - self.start
 
 
 @dataclass(frozen=True)
@@ -177,7 +181,7 @@ def read_history(lakehouse: Lakehouse) -> History:
     """Where the newest landing of raw_events ends: by its snapshot, or by the rows where that has been expired by
     somebody who does not know of it (Athena's VACUUM, say)."""
     found = {key: lakehouse.newest_summary(RAW_EVENTS, key) for key in POSITION_KEYS}
-    ends, ids, left_out = (json.loads(found[key] or start) for key, start in POSITION_KEYS.items())
+    ends, ids, left_out = (json.loads(found[key] or "{}") for key in POSITION_KEYS)
     if found[OFFSETS_KEY] is None and lakehouse.partitions(RAW_EVENTS):
         print(
             "raw_events has lost the snapshots of its landings: its position is read from its rows, and a topic that "
@@ -185,7 +189,23 @@ def read_history(lakehouse: Lakehouse) -> History:
             file=sys.stderr,
         )
         ends, ids = find_ends(lakehouse), {}
+        left_out = {topic: LeftOut(records=None, until=today()) for topic in ends}
     return History(ends, ids, left_out)
+
+
+def today() -> str:
+    """The UTC date; what is landed on it is of events before its end."""
+    return str(dt.datetime.now(dt.UTC).date())
+
+
+def add_gaps(left_out: dict[str, LeftOut], topic: str, gaps: tuple[Gap, ...]) -> dict[str, LeftOut]:
+    """`left_out` with the gaps of a landing of today."""
+    if not gaps:
+        return left_out
+    records = left_out[topic]["records"] if topic in left_out else 0
+    for gap in gaps:
+        records = None if records is None or gap.end is None else records + gap.end - gap.start
+    return left_out | {topic: LeftOut(records=records, until=today())}
 
 
 def find_ends(lakehouse: Lakehouse) -> dict[str, dict[str, int]]:
@@ -325,9 +345,6 @@ def commit_landing(
     kafka = read_topic(bootstrap_servers, topic)
     history = read_history(lakehouse)
     whole = plan_landing(topic, history.position(topic), kafka, accepted)
-    left_out = history.left_out
-    for gap in whole.gaps:
-        left_out = None if left_out is None or gap.records is None else left_out + gap.records
     for plan in whole.split(lakehouse.settings.pipeline.landing.records_per_commit):
         records = read_records(lakehouse.spark, bootstrap_servers, topic, plan)
         # Read after `base`: whoever is forgotten from now on changes raw_events, and this landing starts over.
@@ -339,7 +356,7 @@ def commit_landing(
             kafka_end_offsets=history.ends | {topic: plan.end},
             kafka_topic_ids=history.topic_ids | {topic: kafka.id},
             kafka_gaps=[gap.describe() for gap in plan.gaps],
-            kafka_records_left_out=left_out,
+            kafka_left_out=add_gaps(history.left_out, topic, whole.gaps),
         )
         base, added = lakehouse.append_if_unchanged(RAW_EVENTS, rows, base, summary)
         yield plan, added

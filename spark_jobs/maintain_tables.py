@@ -15,6 +15,7 @@ import argparse
 import datetime as dt
 import json
 import sys
+from contextlib import suppress
 from itertools import pairwise
 from typing import Any
 
@@ -103,20 +104,18 @@ def carry_forward(lakehouse: Lakehouse, table: Table) -> None:
     lakehouse.append_if_unchanged(table, nothing, base, told)
 
 
-def keep_forward(lakehouse: Lakehouse, table: Table) -> None:
-    """`carry_forward`, unless the newest snapshot tells it already.
+def keep_forward(lakehouse: Lakehouse, table: Table) -> dt.datetime:
+    """`carry_forward`, unless the newest snapshot tells it already; returns the time of the snapshot that does.
 
     Raises ConcurrentCommitError where other writers keep winning.
     """
-    for attempt in range(1, MAX_ATTEMPTS + 1):
+    for _ in range(MAX_ATTEMPTS):
         newest, told = lakehouse.load(table).currentSnapshot(), KEPT[table](lakehouse)
         if all(newest.summary().get(key) == value for key, value in told.items()):
-            return
-        try:
+            return dt.datetime.fromtimestamp(newest.timestampMillis() / 1000, dt.UTC)
+        with suppress(ConcurrentCommitError):
             carry_forward(lakehouse, table)
-        except ConcurrentCommitError:
-            if attempt == MAX_ATTEMPTS:
-                raise
+    raise ConcurrentCommitError(f"{lakehouse.identifier(table)}: other runs kept committing")
 
 
 def expire_snapshots(lakehouse: Lakehouse, table: Table, older_than: dt.datetime) -> Row:
@@ -125,7 +124,8 @@ def expire_snapshots(lakehouse: Lakehouse, table: Table, older_than: dt.datetime
     Raises ConcurrentCommitError where other writers kept winning.
     """
     if table in KEPT:
-        keep_forward(lakehouse, table)
+        lakehouse.start_history(table)
+        older_than = min(older_than, keep_forward(lakehouse, table))
     if table == USER_FEATURES:
         keep_outdated_segments(lakehouse)
     return call(lakehouse, "expire_snapshots", table, older_than=timestamp(older_than), retain_last="1")[0]

@@ -98,7 +98,7 @@ def find_position(lakehouse: Lakehouse, snapshot: int, rows: int) -> dict[str, s
         raise RollbackError(
             f"raw_events: no retained snapshot tells where landing stood at snapshot {snapshot}; choose a later one"
         )
-    return {key: value or POSITION_KEYS[key] for key, value in found.items()}
+    return {key: value or "{}" for key, value in found.items()}
 
 
 def find_snapshot(lakehouse: Lakehouse, table: Table, snapshot: int) -> int:

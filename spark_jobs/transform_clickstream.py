@@ -49,6 +49,7 @@ BUILT = (USER_FEATURES, USER_DAILY_ACTIVITY, SESSIONS, EVENTS)
 RAW_ROWS_KEY = "raw-rows"
 DATES_PER_DRAFT = 7
 MAX_ATTEMPTS = 5
+Report = dict[str, list[str]]
 
 
 def read_valid_records(lakehouse: Lakehouse, first: dt.date, last: dt.date) -> DataFrame:
@@ -263,38 +264,46 @@ def find_differences(draft: Draft) -> list[str]:
 
 def transform(
     lakehouse: Lakehouse, run_dates: list[dt.date], touched_dates: list[dt.date], *, is_forced: bool = False
-) -> dict[str, list[str]]:
+) -> Report:
     """Rebuild the run's dates, the touched ones, those that late events have changed, and what depends on them.
 
     Snapshots of user_features are made for the run's dates; a date that no run has processed gets none. Without run
     dates only the touched ones are rebuilt, and what depends on them. Done again where records of these dates have
     landed meanwhile; where they keep landing, the last ones are left to the next run.
-    Raises AuditError, with nothing published, and ConcurrentCommitError where other runs kept winning.
+    Raises AuditError, with nothing published of what it finds fault with, and ConcurrentCommitError where other runs
+    kept winning.
     """
+    done: Report = {}
     for attempt in range(1, MAX_ATTEMPTS + 1):
         try:
-            done = transform_once(lakehouse, run_dates, touched_dates, is_forced)
+            done = transform_once(lakehouse, run_dates, touched_dates, is_forced, done.get("forced", []))
             touched_dates = [dt.date.fromisoformat(day) for day in done["rebuilt_dates"]]
-            if attempt == MAX_ATTEMPTS or not (landed := find_unbuilt(lakehouse, touched_dates)):
+            landed = find_unbuilt(lakehouse, touched_dates)
+            if not landed or attempt == MAX_ATTEMPTS:
                 return done
             reason = f"records of {', '.join(map(str, landed))} have landed meanwhile"
         except ConcurrentCommitError as error:
-            if attempt == MAX_ATTEMPTS:
+            if attempt == MAX_ATTEMPTS and not done:
                 raise
             reason = str(error)
+            if attempt == MAX_ATTEMPTS:
+                print(f"{reason}; what has landed meanwhile is left to the next run", file=sys.stderr)
+                return done
         print(f"{reason}; attempt {attempt} of {MAX_ATTEMPTS}", file=sys.stderr)
     raise AssertionError("unreachable")
 
 
 def transform_once(
-    lakehouse: Lakehouse, run_dates: list[dt.date], touched_dates: list[dt.date], is_forced: bool
-) -> dict[str, list[str]]:
-    """One attempt of `transform`, without what lands meanwhile.
+    lakehouse: Lakehouse, run_dates: list[dt.date], touched_dates: list[dt.date], is_forced: bool, forced: list[str]
+) -> Report:
+    """One attempt of `transform`, without what lands meanwhile; `forced` is what the attempts before have published.
 
     Raises ConcurrentCommitError when another run was faster: nothing is lost by it.
     """
     tombstones = read_tombstones(lakehouse)
-    with lakehouse.hold(RAW_EVENTS), Draft(lakehouse, BUILT) as draft:
+    # The draft first: a run that has read newer records, and publishes after this, is found to be in conflict with it.
+    with Draft(lakehouse, BUILT) as draft, lakehouse.hold(RAW_EVENTS):
+        raw = lakehouse.partitions(RAW_EVENTS)
         dates = {*run_dates, *touched_dates, *find_late_dates(lakehouse, run_dates)}
         changed = rebuild_dates(draft, dates)
         stale = {day + n * DAY for day in changed for n in range(LONGEST_WINDOW_DAYS)}
@@ -305,19 +314,19 @@ def transform_once(
         stop_if_changed(lakehouse, tombstones)
         if faults and not is_forced:
             raise AuditError("; ".join(faults))
-        rebuilt, raw = draft.dates(EVENTS), lakehouse.partitions(RAW_EVENTS)
+        rebuilt, forced = draft.dates(EVENTS), [*forced, *(fault for fault in faults if fault not in forced)]
         summary = lakehouse.job_summary(
             run_date=run_dates[-1] if run_dates else None,
             rebuilt_dates=[str(day) for day in rebuilt],
             rebuilt_snapshots=[str(day) for day in snapshots],
             raw_rows={str(day): raw.get(day, 0) for day in rebuilt},
-            forced=faults,
+            forced=forced,
         )
         publish(draft, summary)
     return {
         "rebuilt_dates": [str(day) for day in rebuilt],
         "rebuilt_snapshots": [str(day) for day in snapshots],
-        "forced": faults,
+        "forced": forced,
     }
 
 

@@ -62,6 +62,7 @@ def put_under_load(stack: RunningStack) -> Iterator[Done]:
     worker.start()
     try:
         yield done
+        assert worker.is_alive()
     finally:
         is_over.set()
         worker.join()

@@ -90,7 +90,7 @@ def everything(stack: RunningStack) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def interrupted(stack: RunningStack, folder: Path) -> dict[str, Any]:
     """Ctrl-C while two dates run. The second cannot be published, for it was with other parameters: its retries take
-    40 s at least, so that it still holds its place when Ctrl-C comes.
+    a minute at least, so that it still holds its place when Ctrl-C comes.
     """
     AirflowApi(stack.layout).wait_for_dag()
     before = everything(stack)

@@ -104,6 +104,23 @@ print(json.dumps(results))
 """
 
 
+LIST_CHECKS = """
+import json
+import config
+from airflow_dags.column_checks import build_column_checks
+
+settings = config.load()
+names = []
+for task in build_column_checks(settings.paths, settings.pipeline.checks):
+    if hasattr(task, "column_mapping"):
+        for column, checks in task.column_mapping.items():
+            names += [(task.task_id, f"{column}: {check}") for check in checks]
+    elif task.task_id.startswith("fail_"):
+        names += [(task.task_id, check) for check in task.checks]
+print(json.dumps(names))
+"""
+
+
 def good_row(table: str, date: dt.date) -> dict[str, Any]:
     noon = dt.datetime.combine(date, dt.time(12), tzinfo=dt.UTC)
     rows: dict[str, dict[str, Any]] = {
@@ -180,6 +197,12 @@ def test_every_check_fails_by_the_row_that_breaks_it(lake: RunningStack) -> None
         assert check in failed, case
         assert column in failed, case
         assert failed.count("Check: ") == 1, case
+
+
+def test_no_check_is_without_a_row_that_breaks_it(lake: RunningStack) -> None:
+    known: list[list[str]] = json.loads(lake.run("python", "-c", LIST_CHECKS).stdout.splitlines()[-1])
+    broken = {(f"fail_{table}_{kind}", named) for table, _, kind, named in BROKEN}
+    assert {(task, named) for task, named in known} == broken
 
 
 def test_a_good_date_and_one_without_any_row_pass(lake: RunningStack) -> None:

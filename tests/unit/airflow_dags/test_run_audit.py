@@ -86,10 +86,11 @@ class Lake:
         rows: list[dict[str, Any]],
         gaps: tuple[dict[str, Any], ...] = (),
         left_out: int | None = 0,
+        until: dt.date = DAY,
     ) -> None:
         """A landing's commit that says it took the offsets from `start` to `end` of partition 0; by hand without `run`.
 
-        `left_out` are the records in the gaps of all landings so far.
+        `left_out` are the records in the gaps of all landings so far, the last of them on `until`.
         """
         now = dt.datetime.now(dt.UTC)
         self.append(
@@ -100,7 +101,7 @@ class Lake:
             kafka_end_offsets=json.dumps({"clickstream": {"0": end}}),
             job_started_ms=started_seconds_ago(90),
             kafka_gaps=json.dumps(gaps),
-            kafka_records_left_out=json.dumps(left_out),
+            kafka_left_out=json.dumps({"clickstream": {"records": left_out, "until": str(until)}}),
         )
 
 
@@ -121,7 +122,7 @@ def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_audit: ModuleType)
     monkeypatch.delenv("LAKEHOUSE_ENV", raising=False)
     monkeypatch.delenv("LAKEHOUSE_PIPELINE", raising=False)
     monkeypatch.setattr(run_audit, "open_catalog", lambda _: made.catalog)
-    monkeypatch.setattr(run_audit, "produced_by_date", lambda _: made.produced)
+    monkeypatch.setattr(run_audit, "produced_on", lambda _, day: made.produced.get(str(day)))
     return made
 
 
@@ -243,6 +244,9 @@ def test_a_gap_whose_landing_has_expired_is_no_loss(
     raw.maintenance.expire_snapshots().by_id(raw.snapshots()[0].snapshot_id).commit()
     lake.produced = {"2025-04-10": 3}
     assert run_audit.check_landing(DAY)["gaps"] == []
+    lake.produced = {"2025-04-11": 1}
+    with pytest.raises(failure, match="1 lost"):  # a later date has lost nothing in it
+        run_audit.check_landing(APRIL[10])
     lake.produced = {"2025-04-10": 4}
     with pytest.raises(failure, match="3 lost"):
         run_audit.check_landing(DAY)
@@ -314,6 +318,29 @@ def test_what_the_run_rebuilt_is_checked_and_reported(
         "rebuilt_dates": ["2025-04-09", "2025-04-10"],
         "forced": ["a fall"],
     }
+
+
+def test_what_all_attempts_since_the_last_record_have_rebuilt_and_forced_is_reported(
+    lake: Lake, run_audit: ModuleType
+) -> None:
+    lake.land(DAY, 0, 1, valid(DAY, "a"))
+    lake.append("events", clean(DAY, "a"))
+
+    def commit(date: dt.date, fault: str) -> None:
+        done = {"run_date": json.dumps(str(DAY)), "rebuilt_dates": json.dumps([str(date)])}
+        lake.append("events", [], forced=json.dumps([fault]), job_started_ms=started_seconds_ago(0), **done)
+
+    commit(APRIL[6], "of a run before")
+    time.sleep(0.01)
+    lake.append("pipeline_runs", [{"event_date": DAY, "recorded_at": dt.datetime.now(dt.UTC)}])
+    found = run_audit.check_transform(DAY, {"rebuild_dates": []})
+    assert (found["rebuilt_dates"], found["forced"]) == (["2025-04-07"], ["of a run before"])
+    time.sleep(0.01)
+    commit(APRIL[8], "of the first attempt")
+    commit(DAY, "of the second")
+    found = run_audit.check_transform(DAY, {"rebuild_dates": []})
+    assert found["rebuilt_dates"] == ["2025-04-09", "2025-04-10"]
+    assert found["forced"] == ["of the first attempt", "of the second"]
 
 
 def test_records_that_land_while_a_date_is_transformed_are_left_to_the_run_that_landed_them(

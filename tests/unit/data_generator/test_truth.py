@@ -15,7 +15,15 @@ import pytest
 from config import Settings
 from data_generator import event_producer
 from data_generator.kafka_sink import Delivery, ListSink
-from data_generator.truth import Manifest, TruthError, TruthStore, date_name, produced_by_date, read_manifest
+from data_generator.truth import (
+    Manifest,
+    TruthError,
+    TruthStore,
+    date_name,
+    produced_by_date,
+    produced_on,
+    read_manifest,
+)
 from tests.unit.data_generator.builders import TUESDAY
 
 COMMAND = ["--date", "2025-04-01", "--events", "400", "--users", "100", "--seed", "7"]
@@ -60,6 +68,26 @@ def test_produced_by_date_sums_generated_live_and_replayed(settings: Settings) -
     store.write("replay=oct/date=2019-10-01", make_manifest(by_event_date={"2019-10-01": 5}))
     TruthStore(settings, "another-topic").write("date=2025-04-01", make_manifest())
     assert produced_by_date(settings) == {"2019-10-01": 5, "2025-03-31": 2, "2025-04-01": 13, "2025-04-02": 107}
+    days = [date(2019, 10, 1), date(2025, 3, 31), date(2025, 4, 1), date(2025, 4, 2), date(2025, 4, 3)]
+    assert [produced_on(settings, day) for day in days] == [5, 2, 13, 107, None]
+
+
+@pytest.mark.usefixtures("bucket")
+def test_what_a_date_produced_is_told_by_its_neighbours_whatever_the_history(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, read = TruthStore(settings, settings.pipeline.topic.name), list[str]()
+    for day in range(1, 31):
+        store.write(f"date=2025-04-{day:02}", make_manifest())
+    read_one = TruthStore.read_manifest
+
+    def read_and_remember(self: TruthStore, name: str) -> Manifest | None:
+        read.append(name)
+        return read_one(self, name)
+
+    monkeypatch.setattr(TruthStore, "read_manifest", read_and_remember)
+    produced_on(settings, date(2025, 4, 10))
+    assert read == ["date=2025-04-09", "date=2025-04-10", "date=2025-04-11"]
 
 
 @pytest.mark.usefixtures("bucket")
@@ -161,6 +189,8 @@ def test_each_date_has_its_own_manifest(settings: Settings, sink: ListSink) -> N
     assert event_producer.main(["--date", "2025-04-02", *COMMAND[2:]]) == 0
     assert read_manifest(settings, date(2025, 4, 2)) is not None
     assert sum(produced_by_date(settings).values()) == len(sink.records)
+    whole = produced_by_date(settings)
+    assert {day: produced_on(settings, date.fromisoformat(day)) for day in whole} == whole
 
 
 @pytest.mark.usefixtures("bucket")

@@ -26,11 +26,13 @@ from spark_jobs.land_raw_events import (
     History,
     LandingError,
     LandingPlan,
+    LeftOut,
     Position,
     TopicState,
     classify_records,
     plan_landing,
     read_history,
+    today,
 )
 from spark_jobs.tables import RAW_EVENTS, Table
 from tests.unit.spark_jobs.conftest import VALID_EVENT, MakeEvent, MakeRecords
@@ -375,11 +377,11 @@ def test_of_two_landings_from_one_position_only_one_commits(lakehouse: Lakehouse
 def test_the_position_is_read_from_the_rows_where_its_snapshots_were_expired(
     lakehouse: Lakehouse, make_records: MakeRecords
 ) -> None:
-    assert read_history(lakehouse) == History({}, {}, 0)
+    assert read_history(lakehouse) == History({}, {}, {})
     landed = classify_records(make_records([VALID.encode(), b"bad", None])).withColumn("ingested_at", F.now())
     summary = {OFFSETS_KEY: '{"clickstream": {"0": 3}}', TOPIC_IDS_KEY: '{"clickstream": "the id"}'}
     lakehouse.append_if_unchanged(RAW_EVENTS, landed, lakehouse.start_history(RAW_EVENTS), summary)
-    assert read_history(lakehouse) == History({"clickstream": {"0": 3}}, {"clickstream": "the id"}, 0)
+    assert read_history(lakehouse) == History({"clickstream": {"0": 3}}, {"clickstream": "the id"}, {})
 
     def forget_landings() -> None:
         lakehouse.load(RAW_EVENTS).newAppend().commit()
@@ -387,9 +389,10 @@ def test_the_position_is_read_from_the_rows_where_its_snapshots_were_expired(
         assert lakehouse.newest_summary(RAW_EVENTS, OFFSETS_KEY) is None
 
     forget_landings()
-    assert read_history(lakehouse) == History({"clickstream": {"0": 3}}, {}, 0)
+    unknown = {"clickstream": LeftOut(records=None, until=today())}
+    assert read_history(lakehouse) == History({"clickstream": {"0": 3}}, {}, unknown)
     # The topic was recreated: its first record stands beside that of the old one, and was landed later.
     again = classify_records(make_records([VALID.encode()])).withColumn("ingested_at", F.now())
     lakehouse.append_if_unchanged(RAW_EVENTS, again, lakehouse.start_history(RAW_EVENTS), summary)
     forget_landings()
-    assert read_history(lakehouse) == History({"clickstream": {"0": 1}}, {}, 0)
+    assert read_history(lakehouse) == History({"clickstream": {"0": 1}}, {}, unknown)

@@ -52,6 +52,17 @@ def test_a_run_builds_what_lands_while_it_is_under_way(
     assert lake.partitions(EVENTS) == {APRIL[0]: 4}
 
 
+def test_what_was_forced_before_the_repetition_stays_forced(
+    lake: Lakehouse, late_event: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faults = [["a fault"], []]
+    monkeypatch.setattr(transform_clickstream, "find_differences", lambda _: faults.pop(0))
+    with meanwhile("publish", lambda others: land(others, [late_event], first_offset=100)):
+        assert transform(lake, APRIL[:1], [], is_forced=True)["forced"] == ["a fault"]
+    assert lake.newest_summary(EVENTS, "forced") == '["a fault"]'
+    assert lake.partitions(EVENTS) == {APRIL[0]: 4}
+
+
 def test_where_records_keep_landing_the_next_run_builds_the_last_ones(
     lake: Lakehouse, late_event: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -89,6 +100,7 @@ def test_maintenance_of_every_table_during_a_run_changes_no_row(lake: Lakehouse,
 
     with meanwhile("publish", keep_tidy):
         transform(lake, APRIL, [])
+    assert reports.keys() == {table.name for table in TABLES}
     assert reports["raw_events"]["files_compacted"] == 6
     assert read_everything(lake) == expected
 
