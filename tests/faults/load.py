@@ -37,7 +37,8 @@ def put_under_load(stack: RunningStack) -> Iterator[Done]:
     """About a thousand records and ten objects a second, as far as the services answer."""
     servers, aws = stack.settings.environment.kafka.bootstrap_servers, stack.settings.environment.aws
     new = NewTopic(TOPIC, num_partitions=3, config=TOPIC_OPTIONS)
-    AdminClient({"bootstrap.servers": servers}).create_topics([new])[TOPIC].result(timeout=60)
+    admin = AdminClient({"bootstrap.servers": servers})  # has to outlive the answer
+    admin.create_topics([new])[TOPIC].result(timeout=60)
     producer = Producer({"bootstrap.servers": servers, "message.timeout.ms": 5000, "log_level": 0})
     keys = stack.environment["AWS_ACCESS_KEY_ID"], stack.environment["AWS_SECRET_ACCESS_KEY"]
     once = Config(retries={"total_max_attempts": 1}, read_timeout=5)
