@@ -24,7 +24,7 @@ from pyiceberg.table.snapshots import Snapshot, ancestors_of
 
 import config
 from config.catalog import count_partition_rows, open_catalog
-from data_generator.truth import produced_on
+from data_generator.truth import produced_by_date
 
 DAY = dt.timedelta(days=1)
 EPOCH = dt.date(1970, 1, 1)
@@ -70,6 +70,10 @@ class Audit:
         changed = {next(iter(row["partition"].values())): row["last_updated_at"] for row in partitions}
         return any(first <= day <= last and at.replace(tzinfo=dt.UTC) > since for day, at in changed.items())
 
+    def produced(self, date: dt.date) -> int | None:
+        """Records that a source says it has published; None where none says anything."""
+        return produced_by_date(self.settings, near=date).get(date.isoformat())
+
     def requeued(self, date: dt.date) -> int:
         """Rows of raw_events that publish a quarantined record again: no source says that it produced them."""
         again = f"event_date = '{date}' AND requeued_from IS NOT NULL"
@@ -109,7 +113,7 @@ def check_landing(date: dt.date, *, is_forced: bool = False) -> dict[str, Any]:
     raw = audit.table("raw_events")
     # Oldest first, and main's only: a landing that lost against another left its snapshot beside main.
     commits = [*ancestors_of(raw.current_snapshot(), raw.metadata)][::-1]
-    runs = [snapshot for snapshot in commits if _summary(snapshot).get("run-date") == f'"{date}"']
+    runs = [snapshot for snapshot in commits if _is_of_run(snapshot, date)]
     starts: dict[str, int] = {}
     ends: dict[str, int] = {}
     topic = audit.settings.pipeline.topic.name
@@ -123,7 +127,7 @@ def check_landing(date: dt.date, *, is_forced: bool = False) -> dict[str, Any]:
             raise AirflowFailException(
                 f"{date}: Kafka has {planned} records from {start} to {end}, {added} were landed"
             )
-    produced = produced_on(audit.settings, date)
+    produced = audit.produced(date)
     landed = audit.rows("raw_events", date)
     lost = (produced or 0) - (landed - audit.requeued(date))
     forced = []
@@ -198,7 +202,7 @@ def check_transform(date: dt.date, landed: dict[str, Any]) -> dict[str, Any]:
     Returns these dates, and what the run's audit found and `force` overrode.
     """
     audit = Audit()
-    commits = [_summary(snapshot) for snapshot in _unrecorded_commits(audit, "events", date)]
+    commits = [_summary(snapshot) for snapshot in _unrecorded_commits(audit, date)]
     started = next((int(done["job-started-ms"]) for done in commits if "job-started-ms" in done), None)
     rebuilt = sorted({day for done in commits for day in json.loads(done.get("rebuilt-dates", "[]"))})
     for day in sorted({date, *map(dt.date.fromisoformat, [*landed["rebuild_dates"], *rebuilt])}):
@@ -210,16 +214,19 @@ def check_transform(date: dt.date, landed: dict[str, Any]) -> dict[str, Any]:
     return {
         "job_started_ms": started,
         "rebuilt_dates": rebuilt,
-        "forced": [fault for done in commits[::-1] for fault in json.loads(done.get("forced", "[]"))],
+        # An attempt that repeats another names what that one was forced to as well.
+        "forced": list(
+            dict.fromkeys(fault for done in commits[::-1] for fault in json.loads(done.get("forced", "[]")))
+        ),
     }
 
 
-def _unrecorded_commits(audit: Audit, name: str, date: dt.date) -> list[Snapshot]:
-    """What the run of the date has committed to a table since its row of pipeline_runs was written, newest first: all
+def _unrecorded_commits(audit: Audit, date: dt.date) -> list[Snapshot]:
+    """What the run of the date has committed to events since its row of pipeline_runs was written, newest first: all
     attempts of a task, of which the last may have had nothing left to do. Of a run without any, its newest commit."""
     rows = audit.table("pipeline_runs").scan(f"event_date = '{date}'", selected_fields=("recorded_at",)).to_arrow()
     recorded = max((at.timestamp() * 1000 for at in rows.column("recorded_at").to_pylist()), default=0)
-    commits = [s for s in reversed(audit.table(name).snapshots()) if _summary(s).get("run-date") == f'"{date}"']
+    commits = _commits_of_run(audit.table("events"), date)
     return [s for s in commits if s.timestamp_ms > recorded] or commits[:1]
 
 
@@ -321,7 +328,7 @@ def _counts(audit: Audit, date: dt.date) -> dict[str, int | None]:
     """The counting columns of pipeline_runs."""
     counts = audit.count_date(date)
     return {
-        "produced": produced_on(audit.settings, date),
+        "produced": audit.produced(date),
         "requeued": audit.requeued(date),
         "landed": counts.landed,
         "quarantined": counts.quarantined,
@@ -335,7 +342,16 @@ def _counts(audit: Audit, date: dt.date) -> dict[str, int | None]:
 
 def _newest_snapshot(table: Table, date: dt.date) -> Snapshot | None:
     """The newest snapshot that the run of `date` committed."""
-    return next((s for s in reversed(table.snapshots()) if _summary(s).get("run-date") == f'"{date}"'), None)
+    return next(iter(_commits_of_run(table, date)), None)
+
+
+def _commits_of_run(table: Table, date: dt.date) -> list[Snapshot]:
+    """Snapshots that the run of `date` committed, newest first."""
+    return [snapshot for snapshot in reversed(table.snapshots()) if _is_of_run(snapshot, date)]
+
+
+def _is_of_run(snapshot: Snapshot, date: dt.date) -> bool:
+    return _summary(snapshot).get("run-date") == f'"{date}"'
 
 
 def _summary(snapshot: Snapshot) -> dict[str, str]:

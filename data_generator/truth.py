@@ -179,29 +179,21 @@ def read_manifest(settings: Settings, event_date: date, topic: str | None = None
     return TruthStore(settings, topic or settings.pipeline.topic.name).read_manifest(date_name(event_date))
 
 
-def produced_by_date(settings: Settings, topic: str | None = None) -> dict[str, int]:
-    """Records delivered to a topic by event date (ISO), over all publications: generated, live and replayed."""
+def produced_by_date(settings: Settings, topic: str | None = None, near: date | None = None) -> dict[str, int]:
+    """Records delivered to a topic by event date (ISO), over all publications: generated, live and replayed.
+
+    With `near` only the count of that date is whole: of generated dates its neighbours are read, whatever the history.
+    """
     store = TruthStore(settings, topic or settings.pipeline.topic.name)
     total: Counter[str] = Counter()
+    days = [near + timedelta(days=n) for n in range(-REACH_DAYS, REACH_DAYS + 1)] if near else []
     for name in store.names():
+        if days and name.startswith(DATE_FOLDER) and name not in map(date_name, days):
+            continue
         manifest = store.read_manifest(name)
         if manifest is not None:
             total.update(manifest.by_event_date)
     return dict(sorted(total.items()))
-
-
-def produced_on(settings: Settings, day: date) -> int | None:
-    """Records with events of the date that were delivered to the pipeline's topic; None where no source says.
-
-    Of generated dates it reads the neighbours only, whatever the history.
-    """
-    store = TruthStore(settings, settings.pipeline.topic.name)
-    near = {date_name(day + timedelta(days=n)) for n in range(-REACH_DAYS, REACH_DAYS + 1)}
-    names = (name for name in store.names() if name in near or not name.startswith(DATE_FOLDER))
-    manifests = (store.read_manifest(name) for name in names)
-    counts = [manifest.by_event_date.get(day.isoformat()) for manifest in manifests if manifest]
-    told = [count for count in counts if count is not None]
-    return sum(told) if told else None
 
 
 def _added(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:

@@ -279,18 +279,15 @@ def transform(
             done = transform_once(lakehouse, run_dates, touched_dates, is_forced, done.get("forced", []))
             touched_dates = [dt.date.fromisoformat(day) for day in done["rebuilt_dates"]]
             landed = find_unbuilt(lakehouse, touched_dates)
-            if not landed or attempt == MAX_ATTEMPTS:
+            if not landed:
                 return done
             reason = f"records of {', '.join(map(str, landed))} have landed meanwhile"
         except ConcurrentCommitError as error:
             if attempt == MAX_ATTEMPTS and not done:
                 raise
             reason = str(error)
-            if attempt == MAX_ATTEMPTS:
-                print(f"{reason}; what has landed meanwhile is left to the next run", file=sys.stderr)
-                return done
         print(f"{reason}; attempt {attempt} of {MAX_ATTEMPTS}", file=sys.stderr)
-    raise AssertionError("unreachable")
+    return done
 
 
 def transform_once(

@@ -122,7 +122,7 @@ def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_audit: ModuleType)
     monkeypatch.delenv("LAKEHOUSE_ENV", raising=False)
     monkeypatch.delenv("LAKEHOUSE_PIPELINE", raising=False)
     monkeypatch.setattr(run_audit, "open_catalog", lambda _: made.catalog)
-    monkeypatch.setattr(run_audit, "produced_on", lambda _, day: made.produced.get(str(day)))
+    monkeypatch.setattr(run_audit, "produced_by_date", lambda *_, **__: made.produced)
     return made
 
 
@@ -337,6 +337,7 @@ def test_what_all_attempts_since_the_last_record_have_rebuilt_and_forced_is_repo
     assert (found["rebuilt_dates"], found["forced"]) == (["2025-04-07"], ["of a run before"])
     time.sleep(0.01)
     commit(APRIL[8], "of the first attempt")
+    commit(DAY, "of the second")
     commit(DAY, "of the second")
     found = run_audit.check_transform(DAY, {"rebuild_dates": []})
     assert found["rebuilt_dates"] == ["2025-04-09", "2025-04-10"]

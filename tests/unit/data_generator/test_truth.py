@@ -21,7 +21,6 @@ from data_generator.truth import (
     TruthStore,
     date_name,
     produced_by_date,
-    produced_on,
     read_manifest,
 )
 from tests.unit.data_generator.builders import TUESDAY
@@ -69,7 +68,7 @@ def test_produced_by_date_sums_generated_live_and_replayed(settings: Settings) -
     TruthStore(settings, "another-topic").write("date=2025-04-01", make_manifest())
     assert produced_by_date(settings) == {"2019-10-01": 5, "2025-03-31": 2, "2025-04-01": 13, "2025-04-02": 107}
     days = [date(2019, 10, 1), date(2025, 3, 31), date(2025, 4, 1), date(2025, 4, 2), date(2025, 4, 3)]
-    assert [produced_on(settings, day) for day in days] == [5, 2, 13, 107, None]
+    assert [produced_by_date(settings, near=day).get(str(day)) for day in days] == [5, 2, 13, 107, None]
 
 
 @pytest.mark.usefixtures("bucket")
@@ -86,7 +85,7 @@ def test_what_a_date_produced_is_told_by_its_neighbours_whatever_the_history(
         return read_one(self, name)
 
     monkeypatch.setattr(TruthStore, "read_manifest", read_and_remember)
-    produced_on(settings, date(2025, 4, 10))
+    produced_by_date(settings, near=date(2025, 4, 10))
     assert read == ["date=2025-04-09", "date=2025-04-10", "date=2025-04-11"]
 
 
@@ -190,7 +189,7 @@ def test_each_date_has_its_own_manifest(settings: Settings, sink: ListSink) -> N
     assert read_manifest(settings, date(2025, 4, 2)) is not None
     assert sum(produced_by_date(settings).values()) == len(sink.records)
     whole = produced_by_date(settings)
-    assert {day: produced_on(settings, date.fromisoformat(day)) for day in whole} == whole
+    assert {day: produced_by_date(settings, near=date.fromisoformat(day))[day] for day in whole} == whole
 
 
 @pytest.mark.usefixtures("bucket")

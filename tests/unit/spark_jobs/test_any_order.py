@@ -37,7 +37,7 @@ DATES = [date(2025, 4, day) for day in (1, 2, 3, 4)]
 START = datetime(2025, 4, 1, tzinfo=UTC)
 GAP = timedelta(minutes=30)
 LATENESS_DAYS = 3
-EXAMPLES = int(os.environ.get("ANY_ORDER_EXAMPLES", "2"))
+EXAMPLES = int(os.environ.get("ANY_ORDER_EXAMPLES", "3"))
 
 
 @dataclass(frozen=True)
