@@ -29,6 +29,7 @@ class RecordedRun:
     """What pipeline_runs says about a date; `seconds` are those of its Spark jobs."""
 
     landed: int
+    clean: int
     seconds: float
     recorded_at: dt.datetime
 
@@ -68,6 +69,8 @@ class DateState:
             change = "everything"
         elif waiting > 0:
             change = f"{waiting:,} records of raw_events wait"
+        elif self.rows["events"] != self.recorded.clean:  # a rollback, or a user was forgotten
+            change = f"events has {self.rows['events']:,} rows, the last run left {self.recorded.clean:,}"
         else:
             change = "the same rows again"
         return f"{self.publication.to_do}, {change}" if self.publication.to_do else change
@@ -156,10 +159,15 @@ def read_published(settings: Settings) -> dict[str, Manifest]:
 
 def read_recorded_runs(table: Table | None) -> dict[dt.date, RecordedRun]:
     """pipeline_runs by date."""
-    columns = ("event_date", "landed", "job_seconds", "recorded_at")
+    columns = ("event_date", "landed", "clean", "job_seconds", "recorded_at")
     rows = table.scan(selected_fields=columns).to_arrow().to_pylist() if table else []
     return {
-        row["event_date"]: RecordedRun(row["landed"], sum(dict(row["job_seconds"]).values()), row["recorded_at"])
+        row["event_date"]: RecordedRun(
+            landed=row["landed"],
+            clean=row["clean"],
+            seconds=sum(dict(row["job_seconds"]).values()),
+            recorded_at=row["recorded_at"],
+        )
         for row in rows
     }
 

@@ -16,13 +16,18 @@ THERE = Publication()
 
 
 def recorded(landed: int = 0, seconds: float = 0) -> RecordedRun:
-    return RecordedRun(landed, seconds, dt.datetime(2025, 4, 9, 8, 30, tzinfo=dt.UTC))
+    return RecordedRun(landed, landed, seconds, dt.datetime(2025, 4, 9, 8, 30, tzinfo=dt.UTC))
 
 
 def state(
-    raw: int, run: RecordedRun | None, publication: Publication = THERE, run_state: str | None = None
+    raw: int,
+    run: RecordedRun | None,
+    publication: Publication = THERE,
+    run_state: str | None = None,
+    events: int | None = None,
 ) -> DateState:
-    return DateState(DATE, {"raw_events": raw, "events": 0, "user_segments": 0}, run, run_state, publication)
+    rows = {"raw_events": raw, "events": raw if events is None else events, "user_segments": 0}
+    return DateState(DATE, rows, run, run_state, publication)
 
 
 @pytest.mark.parametrize(
@@ -32,14 +37,15 @@ def state(
         (state(1200, None), "everything"),
         (state(1200, recorded(landed=1200)), "the same rows again"),
         (state(2300, recorded(landed=1200)), "1,100 records of raw_events wait"),
+        (state(1200, recorded(landed=1200), events=1100), "events has 1,100 rows, the last run left 1,200"),
         (
             state(2300, None, Publication(refusal="published with 9 events, not 8")),
             "fails: published with 9 events, not 8",
         ),
     ],
-    ids=["new", "landed with another date", "done", "more landed since", "refused"],
+    ids=["new", "landed with another date", "done", "more landed since", "rolled back", "refused"],
 )
-def test_the_change_is_what_raw_events_and_the_topic_have_more_than_the_last_run_counted(
+def test_the_change_is_what_the_topic_and_the_tables_have_beside_what_the_last_run_counted(
     date_state: DateState, change: str
 ) -> None:
     assert date_state.change == change
