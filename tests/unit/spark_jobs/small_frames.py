@@ -53,10 +53,16 @@ def sessions_by_event(frame: DataFrame) -> dict[str, str]:
     return {str(uuid.UUID(r.event_id).int): r.session_key for r in frame.collect()}
 
 
-def fill_raw_events(lakehouse: Lakehouse, records: list[tuple[int, int, bytes]]) -> None:
+def fill_raw_events(
+    lakehouse: Lakehouse,
+    records: list[tuple[int, int, bytes]],
+    headers: list[tuple[str, str | bytes | None]] | None = None,
+) -> None:
     """Append (partition, offset, payload) to raw_events as landing would."""
     seen_at = datetime(2025, 4, 5, tzinfo=UTC)
-    rows = [("clickstream", partition, offset, seen_at, b"k", payload, None) for partition, offset, payload in records]
+    rows = [
+        ("clickstream", partition, offset, seen_at, b"k", payload, headers) for partition, offset, payload in records
+    ]
     landed = classify_records(lakehouse.spark.createDataFrame(rows, RECORD_DDL))
     base = lakehouse.start_history(RAW_EVENTS)
     lakehouse.append_if_unchanged(RAW_EVENTS, landed.withColumn("ingested_at", F.current_timestamp()), base, {})

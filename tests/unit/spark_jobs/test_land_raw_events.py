@@ -51,7 +51,7 @@ BAD_RECORDS: list[tuple[bytes | None, str, str]] = [
     (b"\xff\xfe{}", "not_utf8", "the value is not UTF-8"),
     (b"\x00", "nul_byte", "a NUL byte at character 1"),
     (altered("ios", "i\x00s"), "nul_byte", f"a NUL byte at character {VALID.index('ios') + 2}"),
-    (b'{"x": ' + b"[" * 33 + b"]" * 33 + b"}", "nested_too_deep", "more than 32 levels of objects and arrays"),
+    (b'{"x": ' + b"[" * 32 + b"]" * 32 + b"}", "nested_too_deep", "more than 32 levels of objects and arrays"),
     (b'{"x": ' + b"[" * 5000 + b"]" * 5000 + b"}", "nested_too_deep", "more than 32 levels of objects and arrays"),
     (b'{"x": ' + b"[" * 33, "not_json", 'not one JSON object: {"x": ' + "[" * 33),
     (altered("ios", "i" * 300_000), "too_large", f"{len(VALID) + 299_997} bytes; at most 262144 are taken"),
@@ -167,6 +167,18 @@ def test_the_quick_checks_miss_no_record_that_the_exact_ones_find(
     exact = classify_records(make_records(payloads)).orderBy("offset").collect()
     assert quick == exact
     assert [row.payload for row in exact if (row.event is None) != (row.error_type is not None)] == []
+
+
+def test_32_levels_are_none_too_many(make_records: MakeRecords) -> None:
+    payload = altered('"user_id": "007"', '"user_id": "007", "x": ' + "[" * 31 + "]" * 31)
+    assert classify_records(make_records([payload])).collect()[0].error_type is None
+
+
+@pytest.mark.parametrize(("old", "kind"), [('c3301"', "bad_event_id"), ('125Z"', "bad_event_time")])
+def test_a_line_break_at_the_end_is_part_of_no_pattern(make_records: MakeRecords, old: str, kind: str) -> None:
+    """Python's `$`, and so its JSON Schema, lets one follow; the standard's does not."""
+    payload = altered(old, old.replace('"', '\\n"'))
+    assert classify_records(make_records([payload])).collect()[0].error_type == kind
 
 
 def test_a_valid_record_becomes_typed_columns_and_keeps_its_bytes(make_records: MakeRecords) -> None:

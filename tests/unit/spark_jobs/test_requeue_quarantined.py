@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from data_generator.kafka_sink import Delivery, Records
 from spark_jobs import requeue_quarantined
 from spark_jobs.land_raw_events import REQUEUED_FROM, classify_records
 from spark_jobs.requeue_quarantined import correct_payloads, read_quarantine
 from tests.unit.spark_jobs.conftest import MakeEvent, MakeRecords
+from tests.unit.spark_jobs.small_frames import fill_raw_events, open_lake
+
+POSITIVE_PRICE = "replace(payload_text, '\"price\": -', '\"price\": ')"
 
 
 def landed(records: DataFrame, at: str) -> DataFrame:
@@ -41,14 +46,86 @@ def test_a_correction_is_judged_by_the_checks_and_keeps_key_time_and_origin(
 ) -> None:
     mended, hopeless = make_event(price=-5), make_event(price=-5, event_type="hover")
     quarantined = read_quarantine(landed(make_records([mended, hopeless]), "2025-04-01 10:00:00"))
-    payload = "replace(payload_text, '\"price\": -', '\"price\": ')"
-    good, bad = correct_payloads(quarantined, payload).orderBy("offset").collect()
+    good, bad = correct_payloads(quarantined, POSITIVE_PRICE).orderBy("offset").collect()
     assert json.loads(bytes(good.payload)) == mended | {"price": 5}
     assert (good.error_type, good.key, good.requeued_from) == (None, "007", "clickstream/0/0")
     assert str(good.timestamp) == "2025-04-01 09:00:00"
     assert (bad.error_type, bad.requeued_from) == ("unknown_event_type", "clickstream/0/1")
     unchanged = correct_payloads(quarantined, None).orderBy("offset").collect()
     assert [row.error_type for row in unchanged] == ["bad_price", "unknown_event_type"]
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[Records]:
+    """What is published, in the place of a broker."""
+    published: list[Records] = []
+
+    class ListSink:
+        def __init__(self, *_: object) -> None:
+            pass
+
+        def publish(self, records: Records) -> None:
+            published.append(records)
+
+        def close(self) -> Delivery:
+            return Delivery(sum(map(len, published)), 0)
+
+    monkeypatch.setattr(requeue_quarantined, "KafkaSink", ListSink)
+    return published
+
+
+def run(folder: Path, *arguments: str) -> int:
+    return requeue_quarantined.main(["--output-path", str(folder), *arguments])
+
+
+def test_what_passes_and_is_still_open_is_published_with_its_origin(
+    tmp_path: Path, make_event: MakeEvent, sent: list[Records], capsys: pytest.CaptureFixture[str]
+) -> None:
+    mended, hopeless = make_event(price=-5), make_event(price=-5, event_type="hover")
+    payloads = [mended, hopeless, make_event()]
+    with open_lake(tmp_path) as lakehouse:
+        fill_raw_events(lakehouse, [(0, offset, json.dumps(event).encode()) for offset, event in enumerate(payloads)])
+    command = [
+        "--where",
+        "error_type IS NOT NULL",
+        "--payload",
+        POSITIVE_PRICE,
+    ]
+
+    assert run(tmp_path, *command, "--dry-run") == 0
+    assert "dry run: nothing was published" in capsys.readouterr().out
+    assert run(tmp_path, *command, "--topic", "another") == 0
+    assert "nothing to publish" in capsys.readouterr().out
+    assert sent == []
+
+    assert run(tmp_path, *command) == 0
+    told = capsys.readouterr().out
+    assert "1 still fail: unknown_event_type" in told
+    assert "1 published to clickstream" in told
+    (records,) = sent
+    assert [json.loads(value) for value in records.values] == [mended | {"price": 5}]
+    assert records.headers == [[(REQUEUED_FROM, b"clickstream/0/0")]]
+    assert records.keys == [b"k"]
+
+
+def test_what_has_landed_again_is_published_no_more(
+    tmp_path: Path, make_event: MakeEvent, sent: list[Records], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with open_lake(tmp_path) as lakehouse:
+        fill_raw_events(lakehouse, [(0, 0, json.dumps(make_event(price=-5)).encode())])
+    command = [
+        "--where",
+        "error_type = 'bad_price'",
+        "--payload",
+        POSITIVE_PRICE,
+    ]
+    assert run(tmp_path, *command) == 0
+    (records,) = sent
+    with open_lake(tmp_path) as lakehouse:
+        fill_raw_events(lakehouse, [(0, 1, records.values[0])], headers=records.headers[0])
+    assert run(tmp_path, *command) == 0
+    assert "nothing to publish" in capsys.readouterr().out.splitlines()[-1]
+    assert len(sent) == 1
 
 
 def test_a_condition_is_required() -> None:

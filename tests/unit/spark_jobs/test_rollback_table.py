@@ -10,8 +10,9 @@ import pytest
 
 from spark_jobs.lakehouse import ConcurrentCommitError, Lakehouse
 from spark_jobs.land_raw_events import OFFSETS_KEY
+from spark_jobs.maintain_tables import call
 from spark_jobs.rollback_table import RollbackError, exchange_files, list_files, main, roll_back
-from spark_jobs.tables import EVENTS, MODEL_RUNS, PIPELINE_RUNS, RAW_EVENTS, SESSIONS, Table
+from spark_jobs.tables import EVENTS, FORGOTTEN_USERS, MODEL_RUNS, PIPELINE_RUNS, RAW_EVENTS, SESSIONS, Table
 from spark_jobs.transform_clickstream import find_late_dates, transform
 from tests.unit.spark_jobs.small_frames import fill_raw_events, open_lake
 
@@ -80,6 +81,21 @@ def test_a_table_goes_back_to_a_snapshot_and_its_dates_are_not_late_for_it(lake:
     assert users(lake) == ["late", "next", "on time"]
 
 
+def test_a_compaction_is_no_change_to_go_back_behind_and_an_emptied_date_gets_its_rows_again(lake: Lakehouse) -> None:
+    everybody = ["late", "next", "on time"]
+    assert users(lake) == everybody
+    call(lake, "rewrite_data_files", EVENTS, options="map('rewrite-all', 'true')")
+    assert next(iter(lake.history(EVENTS))).operation() == "replace"
+    roll_back(lake, EVENTS, FIRST, None)
+    assert users(lake) == ["next", "on time"]
+    roll_back(lake, EVENTS, FIRST, None)
+    assert users(lake) == everybody
+    lake.replace_dates(EVENTS, lake.read(EVENTS).where("false"), [FIRST])
+    assert users(lake) == ["next"]
+    roll_back(lake, EVENTS, FIRST, None)
+    assert users(lake) == everybody
+
+
 def test_raw_events_go_back_with_their_position_in_kafka(lake: Lakehouse) -> None:
     base = without_position = lake.start_history(RAW_EVENTS)
     row = lake.read(RAW_EVENTS).limit(1)
@@ -95,11 +111,14 @@ def test_raw_events_go_back_with_their_position_in_kafka(lake: Lakehouse) -> Non
 
 
 def test_what_cannot_go_back_is_refused_with_the_remedy(lake: Lakehouse) -> None:
+    *_, empty = (snapshot.snapshotId() for snapshot in lake.history(EVENTS))
     refused = [
+        (EVENTS, FIRST, empty, f"events {FIRST}: nothing to go back to: it had no rows in snapshot {empty}"),
         (RAW_EVENTS, FIRST, None, "raw_events cannot go back by date.*give --snapshot alone"),
         (EVENTS, date(2020, 1, 1), None, "events has no rows on 2020-01-01: it has rows from 2025-04-01 to 2025-04-02"),
         (SESSIONS, SECOND, 77, r"sessions has no snapshot 77; its newest are \d+ \(20"),
         (MODEL_RUNS, None, 77, "model_runs is empty"),
+        (FORGOTTEN_USERS, None, 77, "users who were forgotten would come back"),
     ]
     for table, day, snapshot, message in refused:
         with pytest.raises(RollbackError, match=message):
