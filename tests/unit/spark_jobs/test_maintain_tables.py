@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from config import Settings
 from spark_jobs.draft import Draft
 from spark_jobs.lakehouse import ConcurrentCommitError, Lakehouse
 from spark_jobs.land_raw_events import OFFSETS_KEY
@@ -99,6 +101,36 @@ def test_branches_of_killed_jobs_are_dropped_after_a_day_and_others_are_left(lak
     assert drop_dead_branches(lake, SEGMENT_TRANSITIONS, now) == 0
     assert drop_dead_branches(lake, SEGMENT_TRANSITIONS, now + 2 * DAY) == 2
     assert set(dict(lake.load(SEGMENT_TRANSITIONS).refs())) == {"main", "append_live", "of_a_person"}
+
+
+def test_a_draft_that_was_just_begun_on_an_old_snapshot_is_left(lake: Lakehouse) -> None:
+    """As old as the commit that it did not have as its base, not as its base itself."""
+    lake.replace_dates(SEGMENT_TRANSITIONS, transitions(lake, (1, FIRST)), [FIRST])
+    base = lake.start_history(SEGMENT_TRANSITIONS)
+    lake.load(SEGMENT_TRANSITIONS).manageSnapshots().createBranch("draft_young", base).commit()
+    lake.replace_dates(SEGMENT_TRANSITIONS, transitions(lake, (2, FIRST)), [FIRST])
+    moved_on = datetime.fromtimestamp(next(iter(lake.history(SEGMENT_TRANSITIONS))).timestampMillis() / 1000, UTC)
+    a_moment = timedelta(milliseconds=2)
+    drop_dead_branches(lake, SEGMENT_TRANSITIONS, moved_on + DAY - a_moment)
+    assert "draft_young" in dict(lake.load(SEGMENT_TRANSITIONS).refs())
+    drop_dead_branches(lake, SEGMENT_TRANSITIONS, moved_on + DAY + a_moment)
+    assert "draft_young" not in dict(lake.load(SEGMENT_TRANSITIONS).refs())
+
+
+def test_a_date_is_rewritten_from_as_many_small_files_on_as_the_settings_say(lake: Lakehouse) -> None:
+    def with_min_input_files(files: int) -> Settings:
+        maintenance = dataclasses.replace(before.pipeline.maintenance, min_input_files=files)
+        return dataclasses.replace(before, pipeline=dataclasses.replace(before.pipeline, maintenance=maintenance))
+
+    before = lake.settings
+    lake.replace_dates(SEGMENT_TRANSITIONS, transitions(lake, (1, FIRST)), [FIRST, SECOND])
+    transitions(lake, (2, FIRST)).writeTo(lake.identifier(SEGMENT_TRANSITIONS)).append()
+    rewritten = []
+    for least in (3, 2):
+        lake.settings = with_min_input_files(least)
+        rewritten.append(compact(lake, SEGMENT_TRANSITIONS).rewritten_data_files_count)
+    lake.settings = before
+    assert rewritten == [0, 2]
 
 
 def test_the_command_deletes_files_that_nobody_knows_but_no_young_ones(
