@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 from data_generator.kafka_sink import Delivery, Records
 from spark_jobs import requeue_quarantined
 from spark_jobs.land_raw_events import REQUEUED_FROM, classify_records
-from spark_jobs.requeue_quarantined import correct_payloads, read_quarantine
+from spark_jobs.requeue_quarantined import correct_payloads, parse_arguments, read_quarantine, requeue
 from tests.unit.spark_jobs.conftest import MakeEvent, MakeRecords
 from tests.unit.spark_jobs.small_frames import fill_raw_events, open_lake
 
@@ -111,23 +111,17 @@ def test_what_passes_and_is_still_open_is_published_with_its_origin(
 def test_what_has_landed_again_is_published_no_more(
     tmp_path: Path, make_event: MakeEvent, sent: list[Records], capsys: pytest.CaptureFixture[str]
 ) -> None:
+    arguments = parse_arguments(["--where", "error_type = 'bad_price'", "--payload", POSITIVE_PRICE])
     with open_lake(tmp_path) as lakehouse:
         fill_raw_events(lakehouse, [(0, 0, json.dumps(make_event(price=-5)).encode())])
-    command = [
-        "--where",
-        "error_type = 'bad_price'",
-        "--payload",
-        POSITIVE_PRICE,
-    ]
-    assert run(tmp_path, *command) == 0
-    (records,) = sent
-    with open_lake(tmp_path) as lakehouse:
+        requeue(lakehouse, arguments)
+        (records,) = sent
         fill_raw_events(lakehouse, [(0, 1, records.values[0])], headers=records.headers[0])
-    assert run(tmp_path, *command) == 0
-    assert "nothing to publish" in capsys.readouterr().out.splitlines()[-1]
+        requeue(lakehouse, arguments)
+    assert capsys.readouterr().out.splitlines()[-1] == "nothing to publish"
     assert len(sent) == 1
 
 
 def test_a_condition_is_required() -> None:
     with pytest.raises(SystemExit):
-        requeue_quarantined.parse_arguments([])
+        parse_arguments([])
