@@ -186,9 +186,9 @@ def produced_by_date(settings: Settings, topic: str | None = None, near: date | 
     """
     store = TruthStore(settings, topic or settings.pipeline.topic.name)
     total: Counter[str] = Counter()
-    days = [near + timedelta(days=n) for n in range(-REACH_DAYS, REACH_DAYS + 1)] if near else []
+    nearby = {date_name(near + timedelta(days=n)) for n in range(-REACH_DAYS, REACH_DAYS + 1)} if near else set()
     for name in store.names():
-        if days and name.startswith(DATE_FOLDER) and name not in map(date_name, days):
+        if near and name.startswith(DATE_FOLDER) and name not in nearby:
             continue
         manifest = store.read_manifest(name)
         if manifest is not None:

@@ -287,6 +287,7 @@ def transform(
                 raise
             reason = str(error)
         print(f"{reason}; attempt {attempt} of {MAX_ATTEMPTS}", file=sys.stderr)
+    print("what has landed meanwhile is left to the next run", file=sys.stderr)
     return done
 
 

@@ -1,4 +1,4 @@
-"""Requeueing: which rows are open, and what a correction makes of them. Publishing needs Kafka: tests/integration."""
+"""Requeueing: which rows are open, what a correction makes of them, and what is sent; to Kafka in tests/integration."""
 
 from __future__ import annotations
 
@@ -85,12 +85,7 @@ def test_what_passes_and_is_still_open_is_published_with_its_origin(
     payloads = [mended, hopeless, make_event()]
     with open_lake(tmp_path) as lakehouse:
         fill_raw_events(lakehouse, [(0, offset, json.dumps(event).encode()) for offset, event in enumerate(payloads)])
-    command = [
-        "--where",
-        "error_type IS NOT NULL",
-        "--payload",
-        POSITIVE_PRICE,
-    ]
+    command = ["--where", "error_type IS NOT NULL", "--payload", POSITIVE_PRICE]
 
     assert run(tmp_path, *command, "--dry-run") == 0
     assert "dry run: nothing was published" in capsys.readouterr().out
