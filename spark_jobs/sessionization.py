@@ -18,7 +18,6 @@ COUNTED_TYPES = {
     "checkouts": "checkout",
     "purchases": "purchase",
 }
-PARTS_OF_DAY = {"night": (0, 5), "morning": (6, 11), "afternoon": (12, 17), "evening": (18, 23)}
 
 
 def find_open_sessions(events: DataFrame, midnight: dt.datetime, gap_minutes: int) -> DataFrame:
@@ -51,29 +50,22 @@ def assign_sessions(events: DataFrame, open_sessions: DataFrame, gap_minutes: in
     )
 
 
-def summarise_sessions(events: DataFrame) -> DataFrame:
-    """One row per session over the given events: the columns of `sessions`, and what a day's activity needs besides."""
+def summarise_sessions(events: DataFrame, *further: Column) -> DataFrame:
+    """One row per session over the given events: the columns of `sessions`, and the `further` aggregates."""
     viewed_product = F.when(F.col("event_type") == "view", F.col("product_id"))
     amount = F.col("price") * F.coalesce("quantity", F.lit(1))
     is_purchase = F.col("event_type") == "purchase"
     in_order = F.struct("event_time", "event_id")
-    hour = F.floor(F.unix_seconds("event_time") % 86_400 / 3_600)
     return (
         events.groupBy("user_id", "session_key", "session_start")
         .agg(
             F.max("event_time").alias("session_end"),
-            F.max(F.when(is_purchase, F.col("event_time"))).alias("last_purchase_time"),
-            F.coalesce(F.sum("milliseconds_since_previous"), F.lit(0)).alias("session_milliseconds"),
             F.count("*").alias("events"),
             *[F.count_if(F.col("event_type") == kind).alias(name) for name, kind in COUNTED_TYPES.items()],
             F.coalesce(F.sum(F.when(is_purchase, amount)), F.lit(0)).cast("decimal(38,4)").alias("revenue"),
             F.size(F.collect_set(viewed_product)).cast("bigint").alias("products_viewed"),
             F.min_by("device.type", F.when(F.col("device.type").isNotNull(), in_order)).alias("device_type"),
-            *[
-                F.count_if(hour.between(first, last)).alias(f"{part}_events")
-                for part, (first, last) in PARTS_OF_DAY.items()
-            ],
-            F.count_if(F.coalesce(F.col("device.type") == "mobile", F.lit(False))).alias("mobile_events"),
+            *further,
         )
         .withColumn("duration_seconds", seconds_between(F.col("session_start"), F.col("session_end")))
         .withColumn("session_date", F.to_date("session_start"))

@@ -154,6 +154,15 @@ DAILY_SUMS = _columns(
     ("afternoon_events", "BIGINT", "events from 12:00 to 17:59 UTC"),
     ("evening_events", "BIGINT", "events from 18:00 to 23:59 UTC"),
     ("mobile_events", "BIGINT", "events from a mobile device"),
+    ("desktop_events", "BIGINT", "events from a desktop computer"),
+    ("tablet_events", "BIGINT", "events from a tablet"),
+    ("cart_units", "BIGINT", "quantity of the cart events, 1 where they say none"),
+    ("priced_views", "BIGINT", "events of type view with a price"),
+    (
+        "price_level_thousandths",
+        "BIGINT",
+        "per priced view the share of the category's views on the date that cost less, thousandths, summed",
+    ),
 )
 
 USER_DAILY_ACTIVITY = Table(
@@ -166,6 +175,12 @@ USER_DAILY_ACTIVITY = Table(
         *_columns(
             ("last_event_time", "TIMESTAMP", "last event of the date"),
             ("last_purchase_time", "TIMESTAMP", "last purchase of the date, null without one", NULLABLE),
+            (
+                "session_parts",
+                "ARRAY<BIGINT>",
+                "milliseconds of each session, by time; -1 - n where the first goes on from the date before",
+            ),
+            ("categories", "ARRAY<STRING>", "distinct categories of the products looked at, ascending"),
             ("event_date", "DATE", "UTC date"),
         ),
     ),
@@ -173,7 +188,7 @@ USER_DAILY_ACTIVITY = Table(
 
 WINDOWED_SUMS = (
     "events", "sessions", "page_views", "searches", "clicks", "views", "products_viewed",
-    "carts", "removals", "checkouts", "purchases", "revenue",
+    "carts", "removals", "checkouts", "purchases", "revenue", "cart_sessions",
 )  # fmt: skip
 _SUM_COMMENTS = {column.name: column.comment for column in DAILY_SUMS}
 
@@ -191,6 +206,11 @@ USER_FEATURES = Table(
                 "from the last purchase within 30 days to the end, null without one",
                 NULLABLE,
             ),
+            (
+                "days_since_first_event_30d",
+                "BIGINT",
+                "from the first of the 30 dates with an event to the snapshot date",
+            ),
             ("active_days_count_30d", "BIGINT", "dates with an event"),
         ),
         *(
@@ -203,14 +223,37 @@ USER_FEATURES = Table(
             for name in WINDOWED_SUMS
         ),
         *_columns(
+            ("activity_trend_7d_30d", "DOUBLE", "events a day in 7 days per events a day in 30: 1 is steady"),
             ("session_minutes_mean_30d", "DOUBLE", "mean length of a session, minutes"),
+            (
+                "session_minutes_p90_30d",
+                "DOUBLE",
+                "length that nine of ten sessions do not exceed (nearest rank), minutes",
+            ),
+            (
+                "seconds_per_event_mean_30d",
+                "DOUBLE",
+                "mean pause between two events of a session, seconds; 0 without one",
+            ),
             ("events_per_session_mean_30d", "DOUBLE", "mean events of a session"),
+            ("pages_per_session_mean_30d", "DOUBLE", "mean page views of a session"),
+            ("products_per_session_mean_30d", "DOUBLE", "mean distinct products looked at in a session"),
+            ("categories_count_30d", "BIGINT", "distinct categories of the products looked at"),
             ("order_value_mean_30d", "DOUBLE", "revenue of a purchase, 0 without one"),
+            ("units_per_cart_mean_30d", "DOUBLE", "units put into the cart at a time, 0 without a cart event"),
+            (
+                "price_level_mean_30d",
+                "DOUBLE",
+                "mean place of the views in their category by price: 0 cheapest, 1 dearest; null without a price",
+                NULLABLE,
+            ),
+            ("page_view_rate_30d", "DOUBLE", "page views per event"),
             ("search_rate_30d", "DOUBLE", "searches per event"),
             ("cart_rate_30d", "DOUBLE", "carts per product view, at most 1"),
             ("checkout_rate_30d", "DOUBLE", "checkouts per session, at most 1"),
             ("purchase_rate_30d", "DOUBLE", "conversion: purchases per session, at most 1"),
             ("removal_rate_30d", "DOUBLE", "removals per cart, at most 1"),
+            ("cart_conversion_rate_30d", "DOUBLE", "purchases per cart, at most 1"),
             ("cart_abandonment_rate_30d", "DOUBLE", "sessions with a cart and no purchase per session with a cart"),
             ("night_share_30d", "DOUBLE", "share of the events from 00:00 to 05:59 UTC"),
             ("morning_share_30d", "DOUBLE", "share of the events from 06:00 to 11:59 UTC"),
@@ -218,6 +261,8 @@ USER_FEATURES = Table(
             ("evening_share_30d", "DOUBLE", "share of the events from 18:00 to 23:59 UTC"),
             ("weekend_share_30d", "DOUBLE", "share of the events on Saturday and Sunday"),
             ("mobile_share_30d", "DOUBLE", "share of the events from a mobile device"),
+            ("desktop_share_30d", "DOUBLE", "share of the events from a desktop computer"),
+            ("tablet_share_30d", "DOUBLE", "share of the events from a tablet"),
             ("snapshot_date", "DATE", "the last date that the features see"),
         ),
     ),

@@ -30,11 +30,12 @@ from spark_jobs.audit import AuditError, find_faults
 from spark_jobs.deduplication import PLACE, count_first_records, drop_later_copies, find_copies, mark_first
 from spark_jobs.draft import Draft
 from spark_jobs.failures import explain_failures
-from spark_jobs.feature_windows import build_features, summarise_day
+from spark_jobs.feature_windows import build_features, summarise_day, summarise_pieces
 from spark_jobs.forgotten_users import drop_forgotten, read_tombstones, stop_if_changed
-from spark_jobs.lakehouse import ConcurrentCommitError, Lakehouse
+from spark_jobs.lakehouse import ConcurrentCommitError, Lakehouse, first_date
 from spark_jobs.sessionization import assign_sessions, find_open_sessions, summarise_sessions
 from spark_jobs.tables import (
+    DAILY_SUMS,
     EVENTS,
     LONGEST_WINDOW_DAYS,
     RAW_EVENTS,
@@ -219,7 +220,7 @@ def rebuild_dates(draft: Draft, dates: set[dt.date]) -> list[dt.date]:
         date = min(pending)
         pending.remove(date)
         pending |= set(rebuild_events(draft, date))
-        pieces = summarise_sessions(draft.lakehouse.read_dates(EVENTS, date, date)).persist()
+        pieces = summarise_pieces(draft.lakehouse.read_dates(EVENTS, date, date)).persist()
         rebuild_sessions(draft, pieces, date)
         if rebuild_daily_activity(draft, pieces, date):
             changed.add(date)
@@ -231,9 +232,25 @@ def rebuild_dates(draft: Draft, dates: set[dt.date]) -> list[dt.date]:
     return sorted(changed)
 
 
+def find_narrow_dates(lakehouse: Lakehouse, first: dt.date, last: dt.date) -> list[dt.date]:
+    """The dates of user_daily_activity that were written before it had all of its columns; reads metadata only."""
+    loaded = lakehouse.load(USER_DAILY_ACTIVITY)
+    expressions = lakehouse.iceberg.expressions.Expressions
+    column = USER_DAILY_ACTIVITY.partition_column
+    since, until = expressions.greaterThanOrEqual(column, str(first)), expressions.lessThanOrEqual(column, str(last))
+    scan = loaded.newScan().filter(getattr(expressions, "and")(since, until)).includeColumnStats()
+    wanted = {loaded.schema().findField(column.name).fieldId() for column in DAILY_SUMS}
+    files = [task.file() for task in scan.planFiles().iterator()]
+    return sorted({first_date(file.partition()) for file in files if not wanted <= set(file.valueCounts() or {})})
+
+
 def rebuild_features(draft: Draft, snapshots: list[dt.date]) -> None:
     """user_daily_activity -> user_features of the given snapshot dates."""
     first = snapshots[0] - (LONGEST_WINDOW_DAYS - 1) * DAY
+    for date in set(find_narrow_dates(draft.lakehouse, first, snapshots[-1])) - set(draft.dates(USER_DAILY_ACTIVITY)):
+        print(f"user_daily_activity {date} was written without today's columns; it is made again", file=sys.stderr)
+        pieces = summarise_pieces(draft.lakehouse.read_dates(EVENTS, date, date))
+        draft.replace_dates(USER_DAILY_ACTIVITY, summarise_day(pieces, date), [date])
     daily = draft.lakehouse.read_dates(USER_DAILY_ACTIVITY, first, snapshots[-1])
     draft.replace_dates(USER_FEATURES, build_features(daily, snapshots), snapshots)
 

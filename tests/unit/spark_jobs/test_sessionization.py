@@ -7,8 +7,8 @@ from decimal import Decimal
 
 from pyspark.sql import DataFrame, Row, SparkSession
 
-from spark_jobs.feature_windows import summarise_day
-from spark_jobs.sessionization import assign_sessions, find_open_sessions, summarise_sessions
+from spark_jobs.feature_windows import summarise_day, summarise_pieces
+from spark_jobs.sessionization import assign_sessions, find_open_sessions
 from spark_jobs.tables import (
     SESSIONS,
 )
@@ -69,9 +69,12 @@ def shopping_trip(spark: SparkSession) -> DataFrame:
     events = make_events(
         spark,
         {"user_id": "u", "event_time": "2025-04-05T11:50:00.000", "event_type": "page_view"},
-        {"user_id": "u", "event_time": "2025-04-05T11:55:00.000", "product_id": "p1", "device": {"type": "mobile"}},
-        {"user_id": "u", "event_time": "2025-04-05T11:56:00.000", "product_id": "p1", "device": {"type": "desktop"}},
-        {"user_id": "u", "event_time": "2025-04-05T12:00:00.000", "event_type": "cart", "product_id": "p1"},
+        {"user_id": "u", "event_time": "2025-04-05T11:55:00.000", "product_id": "p1", "category_id": "c2", "price": 4,
+         "device": {"type": "mobile"}},
+        {"user_id": "u", "event_time": "2025-04-05T11:56:00.000", "product_id": "p1", "category_code": "a.b",
+         "device": {"type": "desktop"}},
+        {"user_id": "u", "event_time": "2025-04-05T12:00:00.000", "event_type": "cart", "product_id": "p1",
+         "quantity": 3},
         {"user_id": "u", "event_time": "2025-04-05T12:00:30.000", "event_type": "checkout"},
         {
             "user_id": "u",
@@ -82,12 +85,12 @@ def shopping_trip(spark: SparkSession) -> DataFrame:
         },
         {"user_id": "u", "event_time": "2025-04-05T12:01:00.500", "event_type": "purchase", "price": 5},
         {"user_id": "u", "event_time": "2025-04-05T20:00:00.000", "event_type": "cart", "product_id": "p2"},
-    )
+    )  # fmt: skip
     return assign_sessions(events, no_open_sessions(spark), 30)
 
 
 def test_sessions_and_daily_activity_of_a_shopping_trip(spark: SparkSession) -> None:
-    pieces = summarise_sessions(shopping_trip(spark))
+    pieces = summarise_pieces(shopping_trip(spark))
     noon, evening = pieces.orderBy("session_start").collect()
     assert {name: noon[name] for name in SESSIONS.column_names} == {
         "session_key": "u-1743853800000",
@@ -116,7 +119,9 @@ def test_sessions_and_daily_activity_of_a_shopping_trip(spark: SparkSession) -> 
             page_views=1, searches=0, clicks=0, views=2,
             products_viewed=1, carts=2, removals=0, checkouts=1, purchases=2, revenue=Decimal("25.2000"),
             cart_sessions=2, abandoned_cart_sessions=1, night_events=0, morning_events=3, afternoon_events=4,
-            evening_events=1, mobile_events=1, last_event_time=datetime(2025, 4, 5, 20),  # noqa: DTZ001
-            last_purchase_time=datetime(2025, 4, 5, 12, 1, 0, 500000), event_date=date(2025, 4, 5),  # noqa: DTZ001
+            evening_events=1, mobile_events=1, desktop_events=1, tablet_events=0, cart_units=4, priced_views=1,
+            price_level_thousandths=500, last_event_time=datetime(2025, 4, 5, 20),  # noqa: DTZ001
+            last_purchase_time=datetime(2025, 4, 5, 12, 1, 0, 500000),  # noqa: DTZ001
+            session_parts=[660_500, 0], categories=["a.b", "c2"], event_date=date(2025, 4, 5),
         )
     ]  # fmt: skip

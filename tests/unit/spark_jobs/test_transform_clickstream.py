@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from spark_jobs.lakehouse import Lakehouse
-from spark_jobs.tables import EVENTS, RAW_EVENTS, SESSIONS, USER_FEATURES
+from spark_jobs.tables import EVENTS, RAW_EVENTS, SESSIONS, USER_DAILY_ACTIVITY, USER_FEATURES
 from spark_jobs.transform_clickstream import main, transform
 from tests.unit.spark_jobs.conftest import MakeEvent
 from tests.unit.spark_jobs.small_frames import at, fill_raw_events, open_lake, read_everything
@@ -126,6 +126,24 @@ def test_a_date_reads_nothing_but_the_dates_nearby_whatever_the_history(tmp_path
     with open_lake(tmp_path) as lakehouse:
         row = lakehouse.read_dates(USER_FEATURES, history[-1], history[-1]).collect()[0]
     assert (row.events_sum_1d, row.events_sum_7d, row.events_sum_30d) == (1, 2, 3)
+
+
+def test_daily_sums_that_were_written_before_a_column_existed_are_made_again(
+    tmp_path: Path, make_event: MakeEvent, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with open_lake(tmp_path) as lakehouse:
+        land(lakehouse, [make_event(event_time=f"{day}T12:00:00.000Z") for day in APRIL[:2]])
+        transform(lakehouse, APRIL[:2], [])
+        before = read_everything(lakehouse)
+        for column in ("tablet_events", "categories"):
+            lakehouse.spark.sql(f"ALTER TABLE {lakehouse.identifier(USER_DAILY_ACTIVITY)} DROP COLUMN {column}")
+    with open_lake(tmp_path) as lakehouse:
+        transform(lakehouse, APRIL[1:2], [])
+        assert read_everything(lakehouse) == before
+    assert (
+        "user_daily_activity 2025-04-01 was written without today's columns; it is made again"
+        in capsys.readouterr().err
+    )
 
 
 def test_a_date_that_would_lose_its_events_is_not_published_unless_forced(
