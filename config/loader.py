@@ -1,7 +1,8 @@
 """The one loader: YAML files in this folder -> frozen `Settings`.
 
 `LAKEHOUSE_ENV` chooses the environment: a name (`local`, `aws`: a file in `environments/`) or a path to a YAML file.
-`LAKEHOUSE_PIPELINE` and `LAKEHOUSE_PATHS` are paths to files instead of `pipeline.yaml` and `s3_paths.yaml`.
+`LAKEHOUSE_PIPELINE`, `LAKEHOUSE_PATHS` and `LAKEHOUSE_SEGMENTS` are paths to files instead of `pipeline.yaml`,
+`s3_paths.yaml` and `segments.yaml`.
 An unknown key, a missing key or a value of the wrong type is a `ConfigError` that names the key and the file.
 """
 
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
@@ -206,24 +207,114 @@ class Maintenance:
 
 
 @dataclass(frozen=True, config=_STRICT)
-class NameRule:
-    """`when` maps a feature to `>z` or `<z`, z in standard deviations from the mean of all users."""
+class ClusterChoice:
+    """How `num_clusters: auto` decides; `spark_jobs/cluster_choice.py` says what each is measured by."""
 
-    name: str
-    when: dict[str, Annotated[str, Field(pattern=r"^[<>]-?\d+(\.\d+)?$")]]
+    candidates: Annotated[tuple[Annotated[int, Field(ge=2)], ...], Field(min_length=1)]
+    min_smallest_share: Rate
+    min_stability: float
+    min_inertia_gain: Rate
+    silhouette_tolerance: float
+    sample_users: Annotated[int, Field(gt=0)]
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Training:
+    """When a model is trained besides the scored one, and when it takes over.
+
+    Weeks are `every_days` long; drift is judged by `Drift`. A challenger takes over when its silhouette is better by
+    `min_silhouette_gain` on the same users, or when drift has made the champion unfit.
+    """
+
+    every_days: Annotated[int, Field(ge=1)]
+    min_silhouette_gain: float
+    needs_approval: bool
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Drift:
+    """From when on the users of a date are other users than those that the champion was trained on."""
+
+    max_feature_index: float
+    max_segment_share_change: Rate
+    max_distance_ratio: float
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Identity:
+    """When a cluster is the segment that it was matched with: `spark_jobs/segment_identity.py`."""
+
+    max_distance_share: float
+    min_overlap: Rate
 
 
 @dataclass(frozen=True, config=_STRICT)
 class Segmentation:
-    num_clusters: int | Literal["auto"]
-    candidate_clusters: tuple[int, ...]
+    """`rate_features` maps a rate to the count of user_features that it is a rate of: the more, the surer it is."""
+
+    num_clusters: Annotated[int, Field(ge=2)] | Literal["auto"]
+    choice: ClusterChoice
     seed: int
+    num_seeds: Annotated[int, Field(ge=1)]
     max_iterations: int
+    min_sessions: Annotated[int, Field(ge=0)]
+    winsorised_share: Annotated[float, Field(ge=0, lt=0.5)]
     model_policy: Literal["as_of", "champion"]
+    training: Training
+    drift: Drift
+    identity: Identity
     log_features: tuple[str, ...]
-    share_features: tuple[str, ...]
+    rate_features: dict[str, str]
+    mlflow_tracking_uri: str | None
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """The columns of user_features that a model is trained on."""
+        return (*self.log_features, *self.rate_features)
+
+
+@dataclass(frozen=True, config=_STRICT)
+class NameRule:
+    """`when` maps a feature to `>z` or `<z`, z in standard deviations from the mean of all users.
+
+    `story` is one sentence: what such users do.
+    """
+
+    name: str
+    story: str
+    when: dict[str, Annotated[str, Field(pattern=r"^[<>]-?\d+(\.\d+)?$")]]
+
+
+def _check_format(text: str) -> str:
+    format(0.5, text)
+    return text
+
+
+@dataclass(frozen=True, config=_STRICT)
+class SegmentOverride:
+    """A person's words for one segment; null leaves those of the rules."""
+
+    name: str | None
+    story: str | None
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Phrase:
+    """A feature in words; `format` is Python's, of its mean."""
+
+    words: str
+    format: Annotated[str, AfterValidator(_check_format)]
+
+
+@dataclass(frozen=True, config=_STRICT)
+class SegmentWords:
+    """Names and stories of segments. `phrases` maps a feature to its words; without them it stands as it is called."""
+
     names: tuple[NameRule, ...]
-    name_overrides: dict[int, str]
+    unnamed_story: str
+    overrides: dict[int, SegmentOverride]
+    new_users: SegmentOverride
+    phrases: dict[str, Phrase]
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -245,6 +336,7 @@ class Settings:
     environment: Environment
     paths: Paths
     pipeline: Pipeline
+    segment_words: SegmentWords
 
 
 T = TypeVar("T")
@@ -256,7 +348,13 @@ def load(environment: str | None = None) -> Settings:
     paths_file = Path(os.environ.get("LAKEHOUSE_PATHS", CONFIG_DIR / "s3_paths.yaml"))
     paths = _parse(Paths, _fill(_read(paths_file), paths_file, bucket=env.aws.bucket), paths_file)
     pipeline_file = Path(os.environ.get("LAKEHOUSE_PIPELINE", CONFIG_DIR / "pipeline.yaml"))
-    return Settings(environment=env, paths=paths, pipeline=_parse(Pipeline, _read(pipeline_file), pipeline_file))
+    words_file = Path(os.environ.get("LAKEHOUSE_SEGMENTS", CONFIG_DIR / "segments.yaml"))
+    return Settings(
+        environment=env,
+        paths=paths,
+        pipeline=_parse(Pipeline, _read(pipeline_file), pipeline_file),
+        segment_words=_parse(SegmentWords, _read(words_file), words_file),
+    )
 
 
 def load_environment(environment: str | None = None) -> Environment:

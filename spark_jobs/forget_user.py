@@ -33,6 +33,7 @@ from spark_jobs.forgotten_users import EMPTIED, ERROR_TYPE, Tombstones, read_tom
 from spark_jobs.lakehouse import ConcurrentCommitError, Lakehouse, losing_to_others
 from spark_jobs.maintain_tables import call, carry_forward, drop_dead_branches, expire_snapshots
 from spark_jobs.run_remarks import add_remark
+from spark_jobs.segment_profiles import profile_segments
 from spark_jobs.tables import (
     EVENTS,
     FORGOTTEN_USERS,
@@ -47,7 +48,7 @@ from spark_jobs.tables import (
     Table,
 )
 from spark_jobs.transform_clickstream import DATES_PER_DRAFT, DAY, batched, transform
-from spark_jobs.user_segmentation_ml import count_transitions, profile_segments, read_features
+from spark_jobs.user_segmentation_ml import count_transitions, read_features
 
 # The tables that know users, in the order in which the data flows.
 TABLES_WITH_USERS = (RAW_EVENTS, EVENTS, SESSIONS, USER_DAILY_ACTIVITY, USER_FEATURES, USER_SEGMENTS)
@@ -156,7 +157,8 @@ def profile_date(lakehouse: Lakehouse, user: User, date: dt.date) -> DataFrame:
     before = lakehouse.read_dates(SEGMENT_PROFILES, date, date).select(F.map_keys("centroid")).first()
     names = tuple(before[0]) if before else ()
     features = read_features(lakehouse, date, names).drop("snapshot_date")
-    return profile_segments(read_segments(lakehouse, user, date).join(features, "user_id", "left"), names)
+    users = read_segments(lakehouse, user, date).join(features, "user_id", "left")
+    return profile_segments(users, names, lakehouse.settings.segment_words)
 
 
 def recount_runs(lakehouse: Lakehouse) -> None:

@@ -298,6 +298,16 @@ class Lakehouse:
             parent = snapshot.parentId()
             snapshot = None if parent is None else loaded.snapshot(parent)
 
+    def write_text(self, uri: str, text: str) -> None:
+        """Put a file of UTF-8 in the place of another, through Hadoop: a folder, S3."""
+        hadoop = self.spark._jvm.org.apache.hadoop  # type: ignore[union-attr]
+        path = hadoop.fs.Path(uri)
+        stream = path.getFileSystem(self.spark._jsparkSession.sessionState().newHadoopConf()).create(path, True)
+        try:
+            stream.write(text.encode())
+        finally:
+            stream.close()
+
     @property
     def iceberg(self) -> Any:
         """Iceberg's Java packages: its own API answers in milliseconds what takes SQL a job."""

@@ -274,12 +274,12 @@ USER_SEGMENTS = Table(
     "snapshot_date",
     _columns(
         ("user_id", "STRING", "visitor"),
-        ("segment_id", "INT", "segment, from 1; keeps its meaning as long as its model is champion"),
+        ("segment_id", "INT", "segment, from 1, the same under every model; 0: too little history, or no model yet"),
         ("segment_name", "STRING", "name of the segment"),
-        ("distance_to_centroid", "DOUBLE", "Euclidean, in standardised features"),
+        ("distance_to_centroid", "DOUBLE", "Euclidean, in prepared features; null for segment 0", NULLABLE),
         ("previous_segment_id", "INT", "segment on the date before, null for a user who had none", NULLABLE),
         ("segment_since", "DATE", "first of the consecutive snapshot dates in this segment"),
-        ("model_id", "STRING", "model_runs.model_id that scored the user"),
+        ("model_id", "STRING", "model_runs.model_id that scored the date, null before the first model", NULLABLE),
         ("snapshot_date", "DATE", "the scored date"),
     ),
 )
@@ -289,14 +289,17 @@ SEGMENT_PROFILES = Table(
     "one row per segment on the snapshot date",
     "snapshot_date",
     _columns(
-        ("segment_id", "INT", "segment"),
+        ("segment_id", "INT", "segment; 0: users with too little history"),
         ("segment_name", "STRING", "name of the segment"),
+        ("story", "STRING", "two sentences in plain words"),
         ("users", "BIGINT", "users in the segment"),
         ("users_share", "DOUBLE", "share of all users"),
         ("centroid", "MAP<STRING, DOUBLE>", "mean of every feature, in its own unit"),
+        ("deviations", "MAP<STRING, DOUBLE>",
+         "mean of every feature less the mean of all users, in standard deviations of all users"),
         ("distinctive_features", "ARRAY<STRUCT<feature: STRING, standard_deviations: DOUBLE>>",
          "the three features that differ most from all users, in standard deviations"),
-        ("model_id", "STRING", "model_runs.model_id"),
+        ("model_id", "STRING", "model_runs.model_id, null before the first model", NULLABLE),
         ("snapshot_date", "DATE", "the scored date"),
     ),
 )  # fmt: skip
@@ -313,24 +316,39 @@ SEGMENT_TRANSITIONS = Table(
     ),
 )
 
+_CANDIDATE = (
+    "k: INT, silhouette: DOUBLE, inertia: DOUBLE, inertia_gain: DOUBLE, stability: DOUBLE, smallest_share: DOUBLE"
+)
 MODEL_RUNS = Table(
     "model_runs",
     "one row per trained model",
     None,
     _columns(
-        ("model_id", "STRING", "model: training date, k and a hash of features and parameters"),
+        ("model_id", "STRING", "model: training date, k and a hash of features and settings"),
         ("trained_on", "DATE", "snapshot date of the training features"),
+        ("training_reason", "STRING", "why it was trained: first, settings, schedule, or drift and which"),
         ("data_from", "DATE", "first date that the features see"),
         ("users", "BIGINT", "users trained on"),
+        ("settings_hash", "STRING", "hash of everything configured that the clusters depend on"),
         ("k", "INT", "clusters"),
-        ("k_scores", "ARRAY<STRUCT<k: INT, silhouette: DOUBLE, inertia: DOUBLE, smallest_share: DOUBLE>>",
-         "score of every k tried"),
+        ("candidates", f"ARRAY<STRUCT<{_CANDIDATE}>>", "scores of every k tried"),
         ("k_reason", "STRING", "why this k"),
-        ("features", "ARRAY<STRING>", "columns of user_features that the model reads"),
+        ("features", "ARRAY<STRING>", "columns of user_features that the clusters rest on"),
+        ("inputs", "ARRAY<STRING>", "these, and the counts that their rates rest on"),
+        ("dropped_features", "MAP<STRING, STRING>", "features that were left out, and why"),
+        ("min_sessions", "INT", "users with fewer sessions in 30 days are segment 0"),
         ("segments", "ARRAY<STRUCT<cluster: INT, segment_id: INT, segment_name: STRING>>",
          "which segment each cluster of K-Means is"),
-        ("artifact", "STRING", "URI of the saved PipelineModel"),
-        ("is_champion", "BOOLEAN", "scores the snapshots from trained_on until the next champion"),
+        ("vanished_segments", "ARRAY<STRUCT<segment_id: INT, segment_name: STRING>>",
+         "segments of the model before that no cluster is any more"),
+        ("compared_with", "STRING", "model_id whose segments were continued, null for the first", NULLABLE),
+        ("silhouette_gain", "DOUBLE", "over compared_with, on the training users in this model's space", NULLABLE),
+        ("baseline", "STRING", "JSON: distribution of features, segments and distances in training, to find drift"),
+        ("artifact", "STRING", "URI of the saved PipelineModel and its metadata"),
+        ("decision", "STRING", "champion, kept (not better), waiting (for a person) or rejected (by a person)"),
+        ("decision_reason", "STRING", "why, in words"),
+        ("champion_from", "DATE", "first snapshot that it scores, until the next champion; null unless champion",
+         NULLABLE),
     ),
 )  # fmt: skip
 

@@ -5,9 +5,9 @@ features were published again since they were scored, and those whose history le
 Output: for each date one row per user, one per segment and one per move between segments, each partitioned by
 `snapshot_date`; `model_runs` gets a row when a model is trained.
 
-A date is scored with its champion: under `model_policy: as_of` the newest champion trained on that date or before,
-under `champion` the newest of all. Where there is none, one is trained on the date's features. Features are log-scaled
-or shares, standardised, and the preparation is saved with the K-Means model as one PipelineModel.
+A date is scored with its champion: under `model_policy: as_of` the one of that date, under `champion` the newest. On a
+date that is asked for a model is trained where there is none, where the settings have changed, after `every_days`, and
+where the users have drifted; it takes over where it is better. Users with too little history are the segment 0.
 """
 
 from __future__ import annotations
@@ -15,33 +15,49 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import datetime as dt
-import hashlib
 import json
-import math
 import sys
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, cast
 
-from pyspark.ml import Estimator, Pipeline, PipelineModel, Transformer
-from pyspark.ml.clustering import KMeans, KMeansModel
-from pyspark.ml.evaluation import ClusteringEvaluator
-from pyspark.ml.feature import SQLTransformer, StandardScaler, VectorAssembler
-from pyspark.ml.functions import vector_to_array
-from pyspark.sql import Column, DataFrame
+from pyspark.ml import PipelineModel
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 import config
-from config.loader import NameRule, Segmentation
+from config.loader import Segmentation, SegmentWords
 from spark_jobs.audit import AuditError, find_faults
 from spark_jobs.draft import Draft
 from spark_jobs.failures import explain_failures
 from spark_jobs.forgotten_users import drop_forgotten, read_tombstones, stop_if_changed
 from spark_jobs.lakehouse import Lakehouse
 from spark_jobs.outdated_segments import find_followers, find_outdated_segments
+from spark_jobs.segment_drift import find_drift
+from spark_jobs.segment_identity import NEW_USERS
+from spark_jobs.segment_models import (
+    ModelError,
+    TrainedModel,
+    decide_on,
+    find_champion,
+    find_reason,
+    find_relative,
+    load_pipeline,
+    read_models,
+    save_model,
+)
+from spark_jobs.segment_preparation import PreparationError
+from spark_jobs.segment_profiles import profile_segments
+from spark_jobs.segment_training import (
+    TooFewUsersError,
+    compare_clusters,
+    continue_segments,
+    decide,
+    distance_to_centroid,
+    hash_settings,
+    measure_gain,
+    train_model,
+)
 from spark_jobs.tables import (
     LONGEST_WINDOW_DAYS,
-    MODEL_RUNS,
     SEGMENT_PROFILES,
     SEGMENT_TRANSITIONS,
     USER_FEATURES,
@@ -49,121 +65,41 @@ from spark_jobs.tables import (
 )
 
 DAY = dt.timedelta(days=1)
-DISTINCTIVE_FEATURES = 3
-USERS_IN_ONE_PARTITION = 200_000
+HISTORY = "sessions_sum_30d"  # of this feature `min_sessions` is the least that a user needs
 SCORED = (SEGMENT_TRANSITIONS, SEGMENT_PROFILES, USER_SEGMENTS)
+Fitted = tuple[TrainedModel, PipelineModel]
 
 
 class SegmentationError(Exception):
     """The features cannot be segmented; the message says why and what to do."""
 
 
-@dataclass(frozen=True)
-class KScore:
-    """How well k clusters fit: silhouette (-1..1), inertia (sum of squares), the smallest cluster's share of users."""
+def score_users(features: DataFrame, fitted: Fitted | None, words: SegmentWords) -> DataFrame:
+    """Adds `segment_id`, `segment_name`, `distance_to_centroid` and `model_id` to user_features.
 
-    k: int
-    silhouette: float
-    inertia: float
-    smallest_share: float
-
-
-@dataclass(frozen=True)
-class Segment:
-    """Which segment a cluster of K-Means is."""
-
-    cluster: int
-    segment_id: int
-    segment_name: str
-
-
-@dataclass(frozen=True)
-class TrainedModel:
-    """A row of `model_runs`."""
-
-    model_id: str
-    trained_on: dt.date
-    k: int
-    features: tuple[str, ...]
-    segments: tuple[Segment, ...]
-    artifact: str
-
-
-def build_preparation(
-    log_features: tuple[str, ...], share_features: tuple[str, ...]
-) -> list[Estimator[Any] | Transformer]:
-    """Pipeline stages from columns of user_features to the standardised vector `scaled`."""
-    logs = ", ".join(f"log1p(CAST({name} AS DOUBLE)) AS prepared_{name}" for name in log_features)
-    shares = ", ".join(f"CAST({name} AS DOUBLE) AS prepared_{name}" for name in share_features)
-    prepare = SQLTransformer(statement=f"SELECT *, {', '.join(part for part in (logs, shares) if part)} FROM __THIS__")
-    names = [f"prepared_{name}" for name in (*log_features, *share_features)]
-    assemble = VectorAssembler(inputCols=names, outputCol="prepared")
-    return [prepare, assemble, StandardScaler(inputCol="prepared", outputCol="scaled", withMean=True, withStd=True)]
-
-
-def fit_candidates(
-    scaled: DataFrame, ks: tuple[int, ...], seed: int, max_iterations: int
-) -> list[tuple[KScore, KMeansModel]]:
-    """K-Means for each k on the column `scaled`, with its scores."""
-    users = scaled.count()
-    evaluator = ClusteringEvaluator(featuresCol="scaled", predictionCol="cluster")
-    fitted = []
-    for k in ks:
-        model = KMeans(
-            k=k, seed=seed, maxIter=max_iterations, initSteps=5, featuresCol="scaled", predictionCol="cluster"
-        ).fit(scaled)
-        sizes = model.summary.clusterSizes
-        silhouette = evaluator.evaluate(model.transform(scaled)) if len([size for size in sizes if size]) > 1 else 0.0
-        fitted.append((KScore(k, silhouette, model.summary.trainingCost, min(sizes) / users), model))
-    return fitted
-
-
-def choose_k(scores: list[KScore]) -> tuple[int, str]:
-    """The k with the best silhouette, the smaller one of equals, and the reason in words."""
-    if len(scores) == 1:
-        return scores[0].k, "fixed by num_clusters"
-    best = max(scores, key=lambda score: (score.silhouette, -score.k))
-    return best.k, f"best silhouette ({best.silhouette:.3f}) of k = {', '.join(str(score.k) for score in scores)}"
-
-
-def name_segments(deviations: dict[int, dict[str, float]], rules: tuple[NameRule, ...]) -> dict[int, str]:
-    """Segment id -> name: rule by rule, the segment that meets it most clearly; what is left is `segment <id>`.
-
-    `deviations` gives each segment's features in standard deviations from the mean of all users.
+    Without a model everybody is new.
     """
-    names: dict[int, str] = {}
-    for rule in rules:
-        margins = {segment: _margin(features, rule) for segment, features in deviations.items() if segment not in names}
-        fitting = {segment: margin for segment, margin in margins.items() if margin > 0}
-        if fitting:
-            names[max(fitting, key=lambda segment: (fitting[segment], -segment))] = rule.name
-    return {segment: names.get(segment, f"segment {segment}") for segment in deviations}
-
-
-def _margin(features: dict[str, float], rule: NameRule) -> float:
-    """By how many standard deviations a segment clears the rule's tightest condition; negative: it does not."""
-    margins = []
-    for feature, condition in rule.when.items():
-        bound = float(condition[1:])
-        margins.append(features[feature] - bound if condition[0] == ">" else bound - features[feature])
-    return min(margins)
-
-
-def score_users(features: DataFrame, pipeline: PipelineModel, model: TrainedModel) -> DataFrame:
-    """Adds `segment_id`, `segment_name`, `distance_to_centroid` and `model_id` to user_features."""
-    centroids = cast(KMeansModel, pipeline.stages[-1]).clusterCenters()
-    by_cluster = F.array(*[F.array(*[F.lit(float(x)) for x in centroid]) for centroid in centroids])
-    ids = F.array(*[F.lit(s.segment_id) for s in sorted(model.segments, key=lambda s: s.cluster)])
-    names = F.array(*[F.lit(s.segment_name) for s in sorted(model.segments, key=lambda s: s.cluster)])
-    squares = F.zip_with(
-        vector_to_array(F.col("scaled")), F.element_at(by_cluster, F.col("cluster") + 1), lambda x, c: (x - c) * (x - c)
-    )
-    scored = pipeline.transform(features)
-    return scored.select(
+    new_name = words.new_users.name or "new"
+    if fitted is None:
+        return features.select(
+            "*",
+            F.lit(NEW_USERS).alias("segment_id"),
+            F.lit(new_name).alias("segment_name"),
+            F.lit(None).cast("double").alias("distance_to_centroid"),
+            F.lit(None).cast("string").alias("model_id"),
+        )
+    model, pipeline = fitted
+    ordered = sorted(model.segments, key=lambda segment: segment.cluster)
+    overrides = {segment_id: own.name for segment_id, own in words.overrides.items() if own.name}
+    ids = F.array(*[F.lit(s.segment_id) for s in ordered])
+    names = F.array(*[F.lit(overrides.get(s.segment_id, s.segment_name)) for s in ordered])
+    is_known = F.col(HISTORY) >= model.min_sessions
+    position = F.col("cluster") + 1
+    return pipeline.transform(features).select(
         *features.columns,
-        F.element_at(ids, F.col("cluster") + 1).alias("segment_id"),
-        F.element_at(names, F.col("cluster") + 1).alias("segment_name"),
-        F.sqrt(F.aggregate(squares, F.lit(0.0), lambda total, square: total + square)).alias("distance_to_centroid"),
+        F.when(is_known, F.element_at(ids, position)).otherwise(NEW_USERS).alias("segment_id"),
+        F.when(is_known, F.element_at(names, position)).otherwise(new_name).alias("segment_name"),
+        F.when(is_known, distance_to_centroid(pipeline)).alias("distance_to_centroid"),
         F.lit(model.model_id).alias("model_id"),
     )
 
@@ -179,46 +115,6 @@ def add_history(scored: DataFrame, before: DataFrame) -> DataFrame:
     )
 
 
-def profile_segments(scored: DataFrame, features: tuple[str, ...]) -> DataFrame:
-    """One row per segment, in the columns of `segment_profiles`, from the scored users of one date."""
-    # Rounded: the last digits of a sum of doubles depend on the order of the rows.
-    means = [F.round(F.avg(name), 9).alias(f"mean_{name}") for name in features]
-    overall = [
-        f for name in features for f in (F.avg(name).alias(f"all_{name}"), F.stddev_pop(name).alias(f"std_{name}"))
-    ]
-    profiles = scored.groupBy("segment_id", "segment_name", "model_id", "snapshot_date").agg(
-        F.count("*").alias("users"), *means
-    )
-    profiles = profiles.crossJoin(F.broadcast(scored.agg(F.count("*").alias("all_users"), *overall)))
-    deviations = F.array(
-        *[F.struct(F.lit(name).alias("feature"), _deviation(name).alias("standard_deviations")) for name in features]
-    )
-    by_size = F.sort_array(
-        F.transform(
-            deviations, lambda d: F.struct(F.abs(d["standard_deviations"]), d["feature"], d["standard_deviations"])
-        ),
-        asc=False,
-    )
-    return profiles.select(
-        "segment_id",
-        "segment_name",
-        "users",
-        (F.col("users") / F.col("all_users")).alias("users_share"),
-        F.create_map(*[c for name in features for c in (F.lit(name), F.col(f"mean_{name}"))]).alias("centroid"),
-        F.transform(
-            F.slice(by_size, 1, DISTINCTIVE_FEATURES),
-            lambda d: F.struct(d["feature"].alias("feature"), d["standard_deviations"].alias("standard_deviations")),
-        ).alias("distinctive_features"),
-        "model_id",
-        "snapshot_date",
-    )
-
-
-def _deviation(name: str) -> Column:
-    spread = F.col(f"std_{name}")
-    return F.round(F.when(spread > 0, (F.col(f"mean_{name}") - F.col(f"all_{name}")) / spread).otherwise(0.0), 9)
-
-
 def count_transitions(segments: DataFrame, before: DataFrame, date: dt.date) -> DataFrame:
     """One row per from-segment x to-segment, in the columns of `segment_transitions`."""
     was = before.select("user_id", F.col("segment_id").alias("from_segment_id"))
@@ -227,128 +123,100 @@ def count_transitions(segments: DataFrame, before: DataFrame, date: dt.date) -> 
     return moves.agg(F.count("*").alias("users")).withColumn("snapshot_date", F.lit(date))
 
 
-def read_features(lakehouse: Lakehouse, date: dt.date, features: tuple[str, ...]) -> DataFrame:
-    """user_id, snapshot_date and `features` as doubles, for one date, without users who were forgotten.
+def read_features(lakehouse: Lakehouse, date: dt.date, features: Collection[str]) -> DataFrame:
+    """user_id, snapshot_date, HISTORY and `features` as doubles, for one date, without users who were forgotten.
 
-    Unknown features are named in the error.
+    Days since what never happened are as many as the longest window has. Raises SegmentationError for features that
+    user_features does not have, or that it has not for this date.
     """
-    if unknown := sorted(set(features) - set(USER_FEATURES.column_names)):
+    columns = {column.name: column for column in USER_FEATURES.columns}
+    if unknown := sorted(set(features) - set(columns)):
         raise SegmentationError(f"user_features has no column {', '.join(unknown)}; see segmentation in pipeline.yaml")
-    columns = [F.col(name).cast("double").alias(name) for name in features]
     users = lakehouse.read_dates(USER_FEATURES, date, date).transform(drop_forgotten, read_tombstones(lakehouse))
-    return users.select("user_id", "snapshot_date", *columns)
-
-
-def find_champion(lakehouse: Lakehouse, date: dt.date, policy: str) -> TrainedModel | None:
-    """The model that scores `date`, or None before the first training."""
-    runs = lakehouse.read(MODEL_RUNS).where("is_champion")
-    if policy == "as_of":
-        runs = runs.where(F.col("trained_on") <= F.lit(date))
-    newest = runs.orderBy(F.desc("trained_on"), F.desc("model_id")).limit(1).collect()
-    if not newest:
-        return None
-    row = newest[0]
-    segments = tuple(Segment(s.cluster, s.segment_id, s.segment_name) for s in row.segments)
-    return TrainedModel(row.model_id, row.trained_on, row.k, tuple(row.features), segments, row.artifact)
-
-
-def train_champion(
-    lakehouse: Lakehouse, features: DataFrame, date: dt.date, settings: Segmentation
-) -> tuple[TrainedModel, PipelineModel]:
-    """Fit, save and record a model on the features of one date. Raises SegmentationError for too few users."""
-    ks = settings.candidate_clusters if settings.num_clusters == "auto" else (int(settings.num_clusters),)
-    users = features.count()
-    if users < 2 * max(ks):
-        raise SegmentationError(f"{date}: {users} users are too few for {max(ks)} clusters; process the date first")
-    features = put_in_order(features, users)
-    preparation = Pipeline(stages=build_preparation(settings.log_features, settings.share_features)).fit(features)
-    prepared = preparation.transform(features).select("scaled", *features.columns).persist()
-    candidates = fit_candidates(prepared.select("scaled"), ks, settings.seed, settings.max_iterations)
-    k, reason = choose_k([score for score, _ in candidates])
-    clusters = next(model for score, model in candidates if score.k == k)
-    names = settings.log_features + settings.share_features
-    described = describe_clusters(clusters.transform(prepared), names, settings)
-    prepared.unpersist()
-    signature = json.dumps([str(date), k, names, settings.seed, settings.max_iterations])
-    model_id = f"kmeans-{date}-k{k}-{hashlib.sha256(signature.encode()).hexdigest()[:8]}"
-    model = TrainedModel(model_id, date, k, names, described, f"{lakehouse.models_path}/{model_id}")
-    pipeline = PipelineModel(stages=[*preparation.stages, clusters])
-    pipeline.write().overwrite().save(model.artifact)
-    record_model(lakehouse, model, users, [score for score, _ in candidates], reason)
-    return model, pipeline
-
-
-def put_in_order(features: DataFrame, users: int) -> DataFrame:
-    """The same rows in the same partitions and order, wherever they come from: sums of doubles depend on it, and
-    centroids on them. Only one partition makes them equal to the last digit; many users are worth more cores than that.
-    """
-    partitions = 1 if users <= USERS_IN_ONE_PARTITION else math.ceil(users / USERS_IN_ONE_PARTITION)
-    return features.repartition(partitions, "user_id").sortWithinPartitions("user_id")
-
-
-def describe_clusters(clustered: DataFrame, features: tuple[str, ...], settings: Segmentation) -> tuple[Segment, ...]:
-    """Number the clusters by size, largest first, and name them by the rules of the configuration."""
-    aggregates = [F.avg(name).alias(f"mean_{name}") for name in features]
-    rows = clustered.groupBy("cluster").agg(F.count("*").alias("users"), *aggregates).collect()
-    overall = clustered.agg(
-        *[f(name).alias(f"{f.__name__}_{name}") for name in features for f in (F.avg, F.stddev_pop)]
-    )
-    totals = overall.collect()[0]
-    ordered = sorted(rows, key=lambda row: (-row.users, row.cluster))
-    deviations = {
-        number: {
-            name: (row[f"mean_{name}"] - totals[f"avg_{name}"]) / totals[f"stddev_pop_{name}"]
-            if totals[f"stddev_pop_{name}"] > 0
-            else 0.0
-            for name in features
-        }
-        for number, row in enumerate(ordered, start=1)
-    }
-    names = name_segments(deviations, settings.names) | settings.name_overrides
-    return tuple(Segment(row.cluster, number, names[number]) for number, row in enumerate(ordered, start=1))
-
-
-def record_model(lakehouse: Lakehouse, model: TrainedModel, users: int, scores: list[KScore], reason: str) -> None:
-    """Write the model's row of `model_runs`, replacing one of the same id."""
-    row = {
-        "model_id": model.model_id,
-        "trained_on": model.trained_on,
-        "data_from": model.trained_on - (LONGEST_WINDOW_DAYS - 1) * DAY,
-        "users": users,
-        "k": model.k,
-        "k_scores": [dataclasses.astuple(score) for score in scores],
-        "k_reason": reason,
-        "features": list(model.features),
-        "segments": [dataclasses.astuple(segment) for segment in model.segments],
-        "artifact": model.artifact,
-        "is_champion": True,
-    }
-    frame = lakehouse.spark.createDataFrame([tuple(row[name] for name in MODEL_RUNS.column_names)], MODEL_RUNS.ddl)
-    lakehouse.merge_rows(MODEL_RUNS, frame, "model_id")
-
-
-def load_model(model: TrainedModel) -> PipelineModel:
-    """The saved pipeline. Raises SegmentationError when its artifact is missing or reads other features."""
-    try:
-        pipeline = PipelineModel.load(model.artifact)
-    except Exception as error:
+    named = sorted({*features, HISTORY})
+    values = {name: F.col(name).cast("double") for name in named}
+    values |= {n: F.coalesce(values[n], F.lit(float(LONGEST_WINDOW_DAYS))) for n in named if n.startswith("days_since")}
+    rows = users.select("user_id", "snapshot_date", *[value.alias(name) for name, value in values.items()])
+    needed = [name for name in named if not columns[name].is_nullable]
+    missing = rows.agg(*[F.count_if(F.col(name).isNull()).alias(name) for name in needed]).collect()[0]
+    if old := [name for name in needed if missing[name]]:
         raise SegmentationError(
-            f"model {model.model_id}: {model.artifact} cannot be loaded; restore it, or delete its row of model_runs "
-            f"to train anew: {str(error).splitlines()[0]}"
-        ) from error
-    reads = tuple(name.removeprefix("prepared_") for name in cast(VectorAssembler, pipeline.stages[1]).getInputCols())
-    if reads != model.features:
-        raise SegmentationError(f"model {model.model_id} reads {reads}, but model_runs says {model.features}")
-    return pipeline
+            f"user_features {date}: {', '.join(old)} has no value: the date was built before there was such a column; "
+            f"spark-submit spark_jobs/transform_clickstream.py --start-date {date} builds it again"
+        )
+    return rows
+
+
+def choose_model(
+    lakehouse: Lakehouse,
+    date: dt.date,
+    settings: Segmentation,
+    words: SegmentWords,
+    *,
+    may_train: bool,
+    must_train: bool,
+) -> Fitted | None:
+    """The model that scores `date`, after one was trained if one is due; None where there are too few users for any.
+
+    A model that was trained is recorded, whatever becomes of it.
+    """
+    models = read_models(lakehouse)
+    champion = find_champion(models, date, settings.model_policy)
+    scoring = (champion, load_pipeline(champion)) if champion else None
+    is_past = settings.model_policy == "champion" and champion is not None and champion.trained_on > date
+    if champion and (is_past or not may_train) and not must_train:
+        return scoring
+    drift = [] if scoring is None else find_drift_on(lakehouse, date, scoring, settings, words)
+    reason = find_reason(models, champion, date, hash_settings(settings), drift, settings.training)
+    if reason is None and must_train:
+        reason = "settings"
+    if reason is None:
+        return scoring
+    relative = find_relative(models, date)
+    wanted = {*settings.features, *settings.rate_features.values(), *(relative.inputs if relative else ())}
+    features = read_features(lakehouse, date, wanted)
+    known = features.where(F.col(HISTORY) >= settings.min_sessions).persist()
+    try:
+        model, pipeline = train_model(known, date, reason, settings, lakehouse.models_path)
+    except (TooFewUsersError, PreparationError) as error:
+        if isinstance(error, PreparationError):
+            raise SegmentationError(f"user_features {date}: {error}") from error
+        remains = f"{champion.model_id} goes on" if champion else f"all are {words.new_users.name} until there are"
+        print(f"{date}: no model was trained: {error}; {remains}", file=sys.stderr)
+        return scoring
+    before = None
+    if relative:
+        before = load_pipeline(relative)
+        gain = measure_gain(known, pipeline, before)
+        model = dataclasses.replace(model, silhouette_gain=gain)
+    used = [segment.segment_id for m in models if m.model_id != model.model_id for segment in m.segments]
+    comparison = compare_clusters(known, pipeline, before) if before else None
+    clustered = pipeline.transform(known)
+    model = continue_segments(model, clustered, relative, comparison, used, words.names, settings)
+    model = decide(model, settings.training)
+    known.unpersist()
+    save_model(lakehouse, model, pipeline)
+    print(f"{date}: trained {model.model_id} ({reason}), {model.decision}: {model.decision_reason}", file=sys.stderr)
+    chosen = find_champion(read_models(lakehouse), date, settings.model_policy)
+    return (model, pipeline) if chosen is None or chosen.model_id == model.model_id else scoring
+
+
+def find_drift_on(
+    lakehouse: Lakehouse, date: dt.date, scoring: Fitted, settings: Segmentation, words: SegmentWords
+) -> list[str]:
+    """In what the users of a date differ from those that the champion was trained on, a sentence each."""
+    features = read_features(lakehouse, date, scoring[0].inputs)
+    scored = score_users(features, scoring, words).where(F.col("segment_id") != NEW_USERS)
+    return [] if scored.isEmpty() else find_drift(scored, scoring[0].baseline, settings.drift)
 
 
 def segment_dates(
-    lakehouse: Lakehouse, asked: Collection[dt.date], settings: Segmentation, *, is_forced: bool = False
+    lakehouse: Lakehouse, asked: Collection[dt.date], *, is_forced: bool = False, must_train: bool = False
 ) -> Iterator[dict[str, object]]:
     """Score the dates that are asked for, the outdated ones, and those that follow from one that is new; in order.
 
     Hands out a report for each. What is wrong with a date that is not asked for is told and stops no other; `is_forced`
-    is not meant for it. Raises SegmentationError, AuditError, ConcurrentCommitError.
+    and `must_train` are not meant for it. Raises SegmentationError, ModelError, AuditError, ConcurrentCommitError.
     """
     # Before anything is read: what is published from now on makes all of its dates outdated again.
     features_snapshot = lakehouse.start_history(USER_FEATURES)
@@ -357,9 +225,15 @@ def segment_dates(
         is_asked = date in asked
         try:
             yield segment_date(
-                lakehouse, date, settings, features_snapshot, is_forced=is_forced and is_asked, left_outdated=left
+                lakehouse,
+                date,
+                features_snapshot,
+                is_asked=is_asked,
+                is_forced=is_forced and is_asked,
+                must_train=must_train and is_asked,
+                left_outdated=left,
             )
-        except (AuditError, SegmentationError) as error:
+        except (AuditError, SegmentationError, ModelError) as error:
             if is_asked:
                 raise
             left.append(str(date))
@@ -369,33 +243,31 @@ def segment_dates(
 def segment_date(
     lakehouse: Lakehouse,
     date: dt.date,
-    settings: Segmentation,
     features_snapshot: int,
     *,
+    is_asked: bool = True,
     is_forced: bool = False,
+    must_train: bool = False,
     left_outdated: Sequence[str] = (),
 ) -> dict[str, object]:
-    """Score one date, training a model where there is no champion; replaces the date's partitions.
+    """Score one date, where it is asked for after training a model that is due; replaces the date's partitions.
 
     `features_snapshot`, of user_features or an older one, and `left_outdated` are noted in the snapshots.
-    Raises SegmentationError, AuditError, and ConcurrentCommitError where another run has changed the date or the one
-    before meanwhile, or has forgotten a user; nothing is published then.
+    Raises SegmentationError, ModelError, AuditError, and ConcurrentCommitError where another run has changed the
+    date or the one before meanwhile, or has forgotten a user; nothing is published then.
     """
+    settings, words = lakehouse.settings.pipeline.segmentation, lakehouse.settings.segment_words
     tombstones = read_tombstones(lakehouse)
-    model = find_champion(lakehouse, date, settings.model_policy)
-    names = model.features if model else settings.log_features + settings.share_features
-    features = read_features(lakehouse, date, names).persist()
-    if model:
-        pipeline = load_model(model)
-    else:
-        model, pipeline = train_champion(lakehouse, features, date, settings)
-    scored = score_users(features, pipeline, model).persist()
+    fitted = choose_model(lakehouse, date, settings, words, may_train=is_asked, must_train=must_train)
+    names = fitted[0].features if fitted else settings.features
+    inputs = fitted[0].inputs if fitted else names
+    features = read_features(lakehouse, date, inputs).persist()
+    scored = score_users(features, fitted, words).persist()
     before = lakehouse.read_dates(USER_SEGMENTS, date - DAY, date - DAY)
-    segments = add_history(scored, before)
     with Draft(lakehouse, SCORED) as draft:
         draft.replace_dates(SEGMENT_TRANSITIONS, count_transitions(scored, before, date), [date])
-        draft.replace_dates(SEGMENT_PROFILES, profile_segments(scored, names), [date])
-        draft.replace_dates(USER_SEGMENTS, segments, [date])
+        draft.replace_dates(SEGMENT_PROFILES, profile_segments(scored, names, words), [date])
+        draft.replace_dates(USER_SEGMENTS, add_history(scored, before), [date])
         faults = find_faults(draft, lakehouse.settings.pipeline.audit)
         stop_if_changed(lakehouse, tombstones)
         if faults and not is_forced:
@@ -408,7 +280,7 @@ def segment_date(
     sizes = {row.segment_name: row["count"] for row in scored.groupBy("segment_name").count().collect()}
     scored.unpersist()
     features.unpersist()
-    return {"date": str(date), "model": model.model_id, "segments": sizes}
+    return {"date": str(date), "model": fitted[0].model_id if fitted else None, "segments": sizes}
 
 
 def parse_clusters(text: str) -> int | str:
@@ -430,7 +302,15 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         "--start-date", type=dt.date.fromisoformat, help="first snapshot, YYYY-MM-DD; default: the newest"
     )
     parser.add_argument("--end-date", type=dt.date.fromisoformat, help="last snapshot, included; default: --start-date")
-    parser.add_argument("--num-clusters", type=parse_clusters, help="a number, or auto; default: pipeline.yaml")
+    parser.add_argument(
+        "--num-clusters", type=parse_clusters, help="a number, or auto: trains a model; default: pipeline.yaml"
+    )
+    parser.add_argument("--train", action="store_true", help="train a model on each date, though none is due")
+    decision = parser.add_mutually_exclusive_group()
+    decision.add_argument(
+        "--approve", metavar="MODEL", help="make a model champion from --start-date on, instead of segmenting"
+    )
+    decision.add_argument("--reject", metavar="MODEL", help="never use a model that waits, instead of segmenting")
     parser.add_argument("--features-path", help="folder of Iceberg tables that holds user_features, instead of Glue")
     parser.add_argument("--output-path", help="folder of Iceberg tables and models to write, instead of Glue")
     parser.add_argument(
@@ -455,20 +335,39 @@ def choose_dates(args: argparse.Namespace, lakehouse: Lakehouse) -> list[dt.date
     return sorted(asked)
 
 
+def settle(lakehouse: Lakehouse, args: argparse.Namespace) -> None:
+    """Approve or reject a model; an approved one scores from --start-date on, by default what is not scored yet."""
+    since = args.start_date or lakehouse.partition_dates(USER_SEGMENTS)[-1] + DAY
+    model = decide_on(
+        lakehouse,
+        args.approve or args.reject,
+        is_approved=bool(args.approve),
+        champion_from=since,
+        reason="approved by a person" if args.approve else "rejected by a person",
+    )
+    print(json.dumps({"model": model.model_id, "decision": model.decision, "champion_from": str(model.champion_from)}))
+
+
 @explain_failures
 def main(argv: list[str] | None = None) -> int:
     args = parse_arguments(argv)
     settings = config.load()
-    segmentation = settings.pipeline.segmentation
     if args.num_clusters is not None:
-        segmentation = dataclasses.replace(segmentation, num_clusters=args.num_clusters)
+        segmentation = dataclasses.replace(settings.pipeline.segmentation, num_clusters=args.num_clusters)
+        pipeline = dataclasses.replace(settings.pipeline, segmentation=segmentation)
+        settings = dataclasses.replace(settings, pipeline=pipeline)
+    must_train = args.train or args.num_clusters is not None
     paths = {"input_path": args.features_path, "output_path": args.output_path, "inputs": (USER_FEATURES,)}
     with Lakehouse("user_segmentation_ml", settings, **paths) as lakehouse:
         lakehouse.create_tables()
         try:
-            for report in segment_dates(lakehouse, choose_dates(args, lakehouse), segmentation, is_forced=args.force):
+            if args.approve or args.reject:
+                settle(lakehouse, args)
+                return 0
+            dates = choose_dates(args, lakehouse)
+            for report in segment_dates(lakehouse, dates, is_forced=args.force, must_train=must_train):
                 print(json.dumps(report))
-        except SegmentationError as error:
+        except (SegmentationError, ModelError) as error:
             print(f"user_segmentation_ml: {error}", file=sys.stderr)
             return 1
     return 0

@@ -36,7 +36,7 @@ def write_daily_activity(spark: SparkSession, batches: Iterator[DateBatch], fold
             for records in batch.records():
                 file.writelines(value + b"\n" for value in records.values)
         # Sessions of the day before run over midnight.
-        payloads = [str(file) for day in (date - DAY, date) if (file := folder / f"{day}.jsonl").exists()]
+        payloads = [str(path) for day in (date - DAY, date) if (path := folder / f"{day}.jsonl").exists()]
         events = spark.read.text(payloads).select(F.from_json("value", EVENT_DDL).alias("event")).select("event.*")
         on_date = events.withColumn("event_date", F.to_date("event_time")).where(F.col("event_date") == F.lit(date))
         carried = opened or on_date.select("user_id", "event_time", F.col("event_time").alias("session_start")).limit(0)

@@ -122,11 +122,18 @@ def test_every_active_user_has_a_segment_and_it_is_explained(
         assert len({row["user_id"] for row in segments}) == len(segments)
         sizes = Counter(row["segment_id"] for row in segments)
         assert {row["segment_id"]: row["users"] for row in profiles} == sizes
-        assert len(sizes) == stack.settings.pipeline.segmentation.num_clusters
+        assert 3 <= len(sizes) <= max(stack.settings.pipeline.segmentation.choice.candidates) + 1
         for profile in profiles:
             assert profile["segment_name"] in three_dates
-    models = rows(catalog, stack, "model_runs")
-    assert [str(model["trained_on"]) for model in models] == [str(DATES[0])]
+    models = {row["model_id"]: row for row in rows(catalog, stack, "model_runs")}
+    first, *later = sorted(models.values(), key=lambda row: row["trained_on"])
+    assert (first["trained_on"], first["training_reason"], first["champion_from"]) == (DATES[0], "first", DATES[0])
+    assert all(row["compared_with"] in models and "of silhouette against" in row["decision_reason"] for row in later)
+    for date in DATES:
+        champion = max((row for row in models.values() if row["champion_from"] and row["champion_from"] <= date),
+                       key=lambda row: row["champion_from"])  # fmt: skip
+        scored_by = {row["model_id"] for row in rows(catalog, stack, "user_segments", f"snapshot_date = '{date}'")}
+        assert scored_by == {champion["model_id"]}
 
 
 def test_tables_are_those_of_the_design_in_parquet_partitioned_by_date(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -68,9 +67,9 @@ def test_a_wrong_key_of_an_environment_is_an_error_that_names_key_and_file(
         (lambda c: c["source"].update(kind="kafka"), "source.kind: "),
         (lambda c: c["schedule"].update(parallel_dates=0), "schedule.parallel_dates: "),
         (lambda c: c["segmentation"].update(num_clusters="some"), "segmentation.num_clusters"),
-        (lambda c: c["segmentation"]["names"][1].pop("when"), "segmentation.names.1.when: "),
+        (lambda c: c["segmentation"]["choice"].update(candidates=[3, 1]), "segmentation.choice.candidates.1: "),
     ],
-    ids=["unknown", "missing", "not a choice", "out of range", "wrong type", "missing in a list"],
+    ids=["unknown", "missing", "not a choice", "out of range", "wrong type", "out of range in a list"],
 )
 def test_a_wrong_key_of_the_pipeline_is_an_error_that_names_key_and_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alter: Alter, key: str
@@ -211,23 +210,51 @@ def test_the_ports_of_the_local_stack_are_all_different() -> None:
 
 def test_the_segmentation_names_only_columns_of_user_features_each_once() -> None:
     segmentation = config.load("local").pipeline.segmentation
-    features = segmentation.log_features + segmentation.share_features
-    assert len(features) > 1
-    assert set(features) <= set(USER_FEATURES.column_names) - {"user_id", "snapshot_date"}
-    assert len(set(features)) == len(features)
+    assert len(segmentation.features) > 1
+    columns = {column.name: column for column in USER_FEATURES.columns}
+    assert {*segmentation.features, *segmentation.rate_features.values()} <= set(columns) - {"user_id", "snapshot_date"}
+    assert len(set(segmentation.features)) == len(segmentation.features)
+    # A log feature has a value for every user, and so has every count that a rate rests on.
+    assert not any(
+        columns[name].is_nullable for name in (*segmentation.log_features, *segmentation.rate_features.values())
+    )
 
 
-def test_every_naming_rule_has_a_name_of_its_own_and_conditions_on_configured_features() -> None:
-    segmentation = config.load("local").pipeline.segmentation
-    features = {*segmentation.log_features, *segmentation.share_features}
-    names = [rule.name for rule in segmentation.names]
-    assert len(names) >= int(segmentation.num_clusters) if segmentation.num_clusters != "auto" else names
+def test_every_naming_rule_has_a_name_and_a_story_and_conditions_on_configured_features() -> None:
+    settings = config.load("local")
+    features, words = set(settings.pipeline.segmentation.features), settings.segment_words
+    names = [rule.name for rule in words.names]
+    assert len(names) >= max(settings.pipeline.segmentation.choice.candidates)
     assert len(set(names)) == len(names)
-    for rule in segmentation.names:
+    for rule in words.names:
         assert rule.when, rule
         assert set(rule.when) <= features, rule
-        for condition in rule.when.values():
-            assert re.fullmatch(r"[<>]-?\d+(\.\d+)?", condition), rule
+        assert rule.story.endswith("."), rule
+        assert rule.story.count(".") == 1, rule
+    assert set(words.phrases) == features
+
+
+@pytest.mark.parametrize(
+    ("alter", "key"),
+    [
+        (lambda c: c["names"][1].pop("when"), "names.1.when: "),
+        (lambda c: c["names"][0]["when"].update(revenue_sum_30d="0.5"), "names.0.when.revenue_sum_30d: "),
+        (lambda c: c["overrides"].update({3: {"name": "our best"}}), "overrides.3.story: "),
+        (lambda c: c["phrases"]["revenue_sum_30d"].update(format="dollars"), "phrases.revenue_sum_30d.format: "),
+    ],
+    ids=["missing in a list", "no bound", "half an override", "no format"],
+)
+def test_a_wrong_key_of_the_segments_words_is_an_error_that_names_key_and_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alter: Callable[[Any], Any], key: str
+) -> None:
+    content = yaml.safe_load((CONFIG_DIR / "segments.yaml").read_text(encoding="utf-8"))
+    alter(content)
+    file = tmp_path / "segments.yaml"
+    file.write_text(yaml.safe_dump(content), encoding="utf-8")
+    monkeypatch.setenv("LAKEHOUSE_SEGMENTS", str(file))
+    with pytest.raises(ConfigError) as error:
+        config.load("local")
+    assert str(error.value).startswith(f"{file}: {key}")
 
 
 def test_the_event_schema_requires_the_four_fields_and_knows_the_eight_types() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import shutil
 from collections import Counter
@@ -13,7 +12,6 @@ from typing import Any
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 import pytest
 
-import config
 from spark_jobs import transform_clickstream
 from spark_jobs.draft import Draft
 from spark_jobs.forget_user import ForgetError, empty_raw_events, find_dates, main, purge_files, record_tombstone
@@ -33,11 +31,11 @@ from spark_jobs.transform_clickstream import find_differences, transform
 from spark_jobs.user_segmentation_ml import segment_dates
 from tests.unit.spark_jobs.conftest import RECORD_DDL, MakeEvent
 from tests.unit.spark_jobs.small_frames import open_lake, read_everything
+from tests.unit.spark_jobs.three_groups import configure
 
 APRIL = [date(2025, 4, day) for day in (1, 2)]
 USER = "0000700123"
 OTHERS = [f"other-{n}" for n in range(6)]
-SEGMENTATION = dataclasses.replace(config.load("local").pipeline.segmentation, num_clusters=2)
 
 
 def holding(folder: Path, text: str) -> list[Path]:
@@ -121,7 +119,8 @@ def test_a_forgotten_user_leaves_no_file_behind_and_no_rerun_brings_them_back(
     without = build(tmp_path / "without", [(key, event) for key, event in records if event["user_id"] != USER])
     build(folder, records)
     with open_lake(folder) as lakehouse:
-        assert len(list(segment_dates(lakehouse, APRIL, SEGMENTATION))) == len(APRIL)
+        configure(lakehouse, num_clusters=2, min_sessions=0)
+        assert len(list(segment_dates(lakehouse, APRIL))) == len(APRIL)
         runs = [
             {"event_date": day, "landed": 0, "quarantined": 0, "duplicates": 0, "clean": 0, "run_id": "r"}
             for day in APRIL
@@ -160,7 +159,8 @@ def test_a_forgotten_user_leaves_no_file_behind_and_no_rerun_brings_them_back(
         # The source sends everything again, and the whole range is built again.
         land(lakehouse, records, len(records))
         transform(lakehouse, APRIL, [])
-        assert len(list(segment_dates(lakehouse, APRIL, SEGMENTATION))) == len(APRIL)
+        configure(lakehouse, num_clusters=2, min_sessions=0)
+        assert len(list(segment_dates(lakehouse, APRIL))) == len(APRIL)
         assert read_everything(lakehouse) == without
         check_segments(lakehouse)
         assert lakehouse.read(FORGOTTEN_USERS).count() == 1

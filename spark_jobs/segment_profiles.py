@@ -1,0 +1,80 @@
+"""What the segments of a date look like: size, centroid in real units, what sets them apart, a story in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from pyspark.sql import DataFrame, Row
+from pyspark.sql import functions as F
+
+from config.loader import Phrase, SegmentWords
+from spark_jobs.segment_identity import NEW_USERS
+from spark_jobs.tables import SEGMENT_PROFILES
+
+DISTINCTIVE_FEATURES = 3
+DIGITS = 9  # the last ones of a sum of doubles depend on the order of the rows
+
+
+def profile_segments(scored: DataFrame, features: Sequence[str], words: SegmentWords) -> DataFrame:
+    """One row per segment, in the columns of `segment_profiles`, from the scored users of one date.
+
+    `scored` has segment, name, model and `features` of every user; means leave out users whose value is null.
+    """
+    means = [F.avg(name).alias(f"mean_{name}") for name in features]
+    spreads = [F.stddev_pop(name).alias(f"spread_{name}") for name in features]
+    everybody = scored.agg(F.count("*").alias("users"), *means, *spreads).collect()[0]
+    segments = scored.groupBy("segment_id", "segment_name", "model_id", "snapshot_date")
+    rows = []
+    for segment in segments.agg(F.count("*").alias("users"), *means).collect():
+        centroid = {name: segment[f"mean_{name}"] for name in features if segment[f"mean_{name}"] is not None}
+        deviations = {name: _deviation(value, everybody, name) for name, value in centroid.items()}
+        distinctive = sorted(deviations, key=lambda name: (-abs(deviations[name]), name))[:DISTINCTIVE_FEATURES]
+        averages = {name: everybody[f"mean_{name}"] for name in centroid}
+        values = {
+            "segment_id": segment.segment_id,
+            "segment_name": segment.segment_name,
+            "story": f"{introduce(segment.segment_id, segment.segment_name, words)} "
+            f"{set_apart(distinctive, centroid, averages, words.phrases)}".strip(),
+            "users": segment.users,
+            "users_share": segment.users / everybody.users,
+            "centroid": {name: round(value, DIGITS) for name, value in centroid.items()},
+            "deviations": deviations,
+            "distinctive_features": [(name, deviations[name]) for name in distinctive],
+            "model_id": segment.model_id,
+            "snapshot_date": segment.snapshot_date,
+        }
+        rows.append(tuple(values[name] for name in SEGMENT_PROFILES.column_names))
+    return scored.sparkSession.createDataFrame(rows, SEGMENT_PROFILES.ddl)
+
+
+def _deviation(value: float, everybody: Row, name: str) -> float:
+    spread = everybody[f"spread_{name}"]
+    return round((value - everybody[f"mean_{name}"]) / spread, DIGITS) if spread else 0.0
+
+
+def introduce(segment_id: int, segment_name: str, words: SegmentWords) -> str:
+    """The first sentence: a person's for this segment, else that of the rule which gave the name."""
+    own = words.new_users if segment_id == NEW_USERS else words.overrides.get(segment_id)
+    if own and own.story:
+        return own.story
+    return {rule.name: rule.story for rule in words.names}.get(segment_name, words.unnamed_story)
+
+
+def set_apart(
+    distinctive: Sequence[str],
+    centroid: Mapping[str, float],
+    averages: Mapping[str, float],
+    phrases: Mapping[str, Phrase],
+) -> str:
+    """The second sentence: in which features they lie above and below the average of all users, with both numbers."""
+    sides: dict[str, list[str]] = {"above": [], "below": []}
+    for name in distinctive:
+        phrase = phrases.get(name) or Phrase(words=name, format=",.2f")
+        side = "above" if centroid[name] >= averages[name] else "below"
+        sides[side].append(f"{phrase.words} ({centroid[name]:{phrase.format}}, not {averages[name]:{phrase.format}})")
+    parts = [f"{side} average in {_join(found)}" for side, found in sides.items() if found]
+    return f"They are {', and '.join(parts)}." if parts else ""
+
+
+def _join(parts: Sequence[str]) -> str:
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
