@@ -13,6 +13,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -33,7 +34,7 @@ from data_generator.event_encoding import (
 )
 from data_generator.kafka_sink import Records
 from data_generator.malformed_events import MALFORMED_KINDS, break_payload
-from data_generator.population import Population, draw_from, draw_population
+from data_generator.population import PersonaMove, Population, draw_from, draw_population, move_users
 from data_generator.random_streams import random_stream
 from data_generator.session_simulation import EventColumns, simulate_sessions
 
@@ -73,7 +74,10 @@ class BatchError(Exception):
 
 @dataclass(frozen=True)
 class BatchParameters:
-    """`events` counts the unique events of the date, late ones included; rates are shares of it."""
+    """`events` counts the unique events of the date, late ones included; rates are shares of it.
+
+    Late events are those of the day before, but of users as they are on the date.
+    """
 
     date: date
     seed: int
@@ -82,6 +86,7 @@ class BatchParameters:
     late_rate: float
     duplicate_rate: float
     malformed_rate: float
+    persona_move: PersonaMove | None = None
 
     @property
     def late_events(self) -> int:
@@ -116,7 +121,9 @@ class BatchParameters:
         other content.
         """
         rates = (self.late_rate, self.duplicate_rate, self.malformed_rate)
-        return (self.events, self.users, *(round(rate * 1_000_000_000) for rate in rates))
+        move = zlib.crc32(str(self.persona_move).encode()) if self.persona_move else None
+        words = (self.events, self.users, *(round(rate * 1_000_000_000) for rate in rates))
+        return words if move is None else (*words, move)
 
 
 @dataclass(frozen=True)
@@ -236,11 +243,16 @@ def generate_date_batch(parameters: BatchParameters) -> DateBatch:
     """Draw the whole date. The result is a function of the parameters alone.
 
     Raises:
-        BatchError: so few users cannot have so many events.
+        BatchError: so few users cannot have so many events, or so many cannot move.
     """
     day = (parameters.seed, parameters.date.toordinal())
     catalogue = load_catalogue(parameters.seed)
     population = draw_population(parameters.seed, parameters.users, catalogue)
+    if parameters.persona_move and parameters.persona_move.since <= parameters.date:
+        try:
+            population = move_users(population, parameters.persona_move, parameters.seed)
+        except ValueError as error:
+            raise BatchError(str(error)) from error
     on_time, on_time_user = _draw_on_time_events(parameters, population, catalogue)
     late, late_user = _draw_late_events(parameters, population, catalogue)
 

@@ -41,6 +41,7 @@ from data_generator.command_line import (
 from data_generator.date_batch import BatchError, BatchParameters, generate_date_batch, users_for
 from data_generator.kafka_sink import DeliveryError, FileSink, KafkaSink, Sink
 from data_generator.live_stream import LiveParameters, LiveStream
+from data_generator.population import PersonaMove
 from data_generator.truth import Manifest, Parameter, TruthStore, date_name
 
 DEFAULT_RATE = 200.0
@@ -74,6 +75,12 @@ def build_parser(settings: Settings) -> argparse.ArgumentParser:
         parser.add_argument(
             f"--{name}-rate", type=share, default=value, metavar="SHARE", help="0 to 1 (default: %(default)s)"
         )
+    parser.add_argument(
+        "--persona-move",
+        type=persona_move,
+        metavar="MOVE",
+        help="'2025-05-01 window_shopper loyal_buyer 0.1': this share of all users is another persona from then on",
+    )
     parser.add_argument("--output", type=file_to_write, metavar="FILE", help="JSON lines to a file, not to Kafka")
     add_truth_options(parser)
     return parser
@@ -93,7 +100,17 @@ def publish(argv: Sequence[str] | None) -> int:
         parser.error("--rate goes with --duration, not with --date")
     if arguments.duration and arguments.events:
         parser.error("--events goes with --date, not with --duration")
+    if arguments.persona_move and arguments.duration:
+        parser.error("--persona-move goes with --date, not with --duration")
     return publish_date(settings, arguments) if arguments.date else publish_live(settings, arguments)
+
+
+def persona_move(text: str) -> PersonaMove:
+    """An option's value. Raises ArgumentTypeError."""
+    try:
+        return PersonaMove.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def publish_date(settings: Settings, arguments: argparse.Namespace) -> int:
@@ -107,6 +124,7 @@ def publish_date(settings: Settings, arguments: argparse.Namespace) -> int:
         late_rate=arguments.late_rate,
         duplicate_rate=arguments.duplicate_rate,
         malformed_rate=arguments.malformed_rate,
+        persona_move=arguments.persona_move,
     )
     described = describe(parameters, arguments.topic)
     store = _truth_store(settings, arguments)
@@ -202,7 +220,8 @@ def open_sink(settings: Settings, arguments: argparse.Namespace) -> Sink:
 
 def describe(parameters: BatchParameters, topic: str) -> dict[str, Parameter]:
     """The parameters as the manifest keeps them; two equal descriptions publish the same bytes."""
-    return {**vars(parameters), "date": parameters.date.isoformat(), "topic": topic}
+    move = str(parameters.persona_move) if parameters.persona_move else None
+    return {**vars(parameters), "date": parameters.date.isoformat(), "topic": topic, "persona_move": move}
 
 
 def _truth_store(settings: Settings, arguments: argparse.Namespace) -> TruthStore | None:

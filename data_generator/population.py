@@ -5,7 +5,8 @@ Everything here depends on the seed only, never on a date, and user *n* is the s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,34 @@ class Persona:
     prices: FloatArray
     quantity_mean: float
     transitions: FloatArray
+
+
+@dataclass(frozen=True)
+class PersonaMove:
+    """From `since` on, `share` of all users behave as another persona than before; those who move are the seed's."""
+
+    since: date
+    from_persona: str
+    to_persona: str
+    share: float
+
+    def __str__(self) -> str:
+        return f"{self.since} {self.from_persona} {self.to_persona} {self.share}"
+
+    @classmethod
+    def parse(cls, text: str) -> PersonaMove:
+        """`2025-05-01 window_shopper loyal_buyer 0.1`. Raises ValueError."""
+        try:
+            since, from_persona, to_persona, share = text.split()
+            move = cls(date.fromisoformat(since), from_persona, to_persona, float(share))
+        except ValueError:
+            raise ValueError(f"{text!r} is not: YYYY-MM-DD FROM-PERSONA TO-PERSONA SHARE") from None
+        known = [persona.name for persona in load_personas()]
+        if unknown := {from_persona, to_persona}.difference(known):
+            raise ValueError(f"{', '.join(sorted(unknown))}: no persona; there are {', '.join(known)}")
+        if not 0 < move.share <= 1:
+            raise ValueError(f"the share {share} is not between 0 and 1")
+        return move
 
 
 @dataclass(frozen=True)
@@ -205,6 +234,28 @@ def draw_population(
         devices=devices.reshape(users, 2).astype(np.int8),
         city=draw_from(stream("city"), CITY_WEIGHTS, users).astype(np.int8),
     )
+
+
+def move_users(population: Population, move: PersonaMove, seed: int) -> Population:
+    """The same users, some of them with another persona's behaviour; their own taste, pace and habits stay.
+
+    Raises ValueError where fewer users than `share` have the persona.
+    """
+    names = [persona.name for persona in population.personas]
+    before, after = names.index(move.from_persona), names.index(move.to_persona)
+    candidates = np.flatnonzero(population.persona == before)
+    wanted = round(move.share * len(population))
+    if wanted > len(candidates):
+        raise ValueError(f"{wanted} of {len(population)} users cannot move: {len(candidates)} are {move.from_persona}")
+    chosen = random_stream(seed, "population", "persona-move").permutation(candidates)[:wanted]
+    old, new = population.personas[before], population.personas[after]
+    persona, sessions_per_week = population.persona.copy(), population.sessions_per_week.copy()
+    price_weights = population.price_weights.copy()
+    persona[chosen] = after
+    sessions_per_week[chosen] *= new.sessions_per_week / old.sessions_per_week
+    price_weights[chosen] *= new.prices / old.prices
+    price_weights[chosen] /= price_weights[chosen].sum(axis=1, keepdims=True)
+    return replace(population, persona=persona, sessions_per_week=sessions_per_week, price_weights=price_weights)
 
 
 def _weights(values: Any, length: int, where: str) -> FloatArray:

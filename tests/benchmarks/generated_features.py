@@ -13,6 +13,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from data_generator.date_batch import BatchParameters, DateBatch, generate_date_batch
+from data_generator.population import PersonaMove
 from spark_jobs.event_schema import EVENT_DDL
 from spark_jobs.feature_windows import build_features, summarise_day, summarise_pieces
 from spark_jobs.sessionization import assign_sessions, find_open_sessions
@@ -21,10 +22,12 @@ from spark_jobs.transform_clickstream import DAY, midnight
 SESSION_GAP_MINUTES = 30
 
 
-def generate(first: dt.date, days: int, *, events: int, users: int, seed: int = 42) -> Iterator[DateBatch]:
+def generate(
+    first: dt.date, days: int, *, events: int, users: int, seed: int = 42, move: PersonaMove | None = None
+) -> Iterator[DateBatch]:
     """A batch for each date, in order."""
     for number in range(days):
-        yield generate_date_batch(BatchParameters(first + number * DAY, seed, events, users, 0.0, 0.0, 0.0))
+        yield generate_date_batch(BatchParameters(first + number * DAY, seed, events, users, 0.0, 0.0, 0.0, move))
 
 
 def write_daily_activity(spark: SparkSession, batches: Iterator[DateBatch], folder: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -20,6 +21,7 @@ from config.loader import EVENT_SCHEMA_FILE
 from data_generator.date_batch import BatchError, generate_date_batch, users_for
 from data_generator.event_producer import main
 from data_generator.malformed_events import MALFORMED_KINDS
+from data_generator.population import PersonaMove
 from tests.unit.data_generator.builders import (
     TUESDAY,
     Record,
@@ -315,3 +317,46 @@ def test_output_file_holds_one_line_per_record(tmp_path: Any) -> None:
     lines = file.read_bytes().splitlines()
     assert len(lines) == 330
     assert len({json.loads(line)["event_id"] for line in lines}) == 300
+
+
+def test_users_who_move_are_another_persona_from_that_date_on_and_nobody_else_changes() -> None:
+    move = PersonaMove(date(2025, 4, 2), "window_shopper", "loyal_buyer", 0.1)
+    before = make_batch(persona_move=move)
+    assert before.population.persona_names() == make_batch().population.persona_names()
+    after = make_batch(date=date(2025, 4, 2), persona_move=move)
+    was, now = before.population.persona_names(), after.population.persona_names()
+    moved = [(old, new) for old, new in zip(was, now, strict=True) if old != new]
+    assert moved == [("window_shopper", "loyal_buyer")] * 100  # a tenth of 1,000 users
+    assert now == make_batch(date=date(2025, 4, 9), persona_move=move).population.persona_names()
+    stayed = [number for number, (old, new) in enumerate(zip(was, now, strict=True)) if old == new]
+    assert (before.population.sessions_per_week[stayed] == after.population.sessions_per_week[stayed]).all()
+    assert (before.population.price_weights[stayed] == after.population.price_weights[stayed]).all()
+
+
+def test_a_move_gives_other_events_other_ids() -> None:
+    move = PersonaMove(TUESDAY, "window_shopper", "loyal_buyer", 0.1)
+    ids = [
+        {record.event["event_id"] for record in records_of(make_batch(**given))}
+        for given in ({}, {"persona_move": move})
+    ]
+    assert not ids[0] & ids[1]
+
+
+def test_more_users_than_a_persona_has_cannot_move() -> None:
+    move = PersonaMove(TUESDAY, "gift_buyer", "loyal_buyer", 0.5)
+    with pytest.raises(BatchError, match=r"500 of 1000 users cannot move: \d+ are gift_buyer"):
+        make_batch(persona_move=move)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("2025-05-01 loyal_buyer 0.1", "is not: YYYY-MM-DD FROM-PERSONA TO-PERSONA SHARE"),
+        ("2025-05-01 loyal_buyer nobody 0.1", "nobody: no persona; there are window_shopper, "),
+        ("2025-05-01 loyal_buyer gift_buyer 1.5", "the share 1.5 is not between 0 and 1"),
+    ],
+)
+def test_a_move_that_makes_no_sense_is_named(text: str, said: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(said)):
+        PersonaMove.parse(text)
+    assert str(PersonaMove.parse("2025-05-01 loyal_buyer gift_buyer 0.1")) == "2025-05-01 loyal_buyer gift_buyer 0.1"
