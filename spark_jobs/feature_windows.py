@@ -90,14 +90,16 @@ def summarise_day(pieces: DataFrame, date: dt.date) -> DataFrame:
     )
 
 
-def build_features(daily: DataFrame, snapshot_dates: list[dt.date]) -> DataFrame:
+def build_features(
+    daily: DataFrame, snapshot_dates: list[dt.date], longest_window_days: int = LONGEST_WINDOW_DAYS
+) -> DataFrame:
     """One row per user and snapshot date, in the columns of `user_features`.
 
-    `daily` holds every date from 29 days before the first snapshot to the last one.
+    `daily` holds every date that the longest window of the first snapshot sees, to the last snapshot.
     """
     snapshot = F.explode(F.array([F.lit(day) for day in snapshot_dates])).alias("snapshot_date")
     rows = daily.select("*", snapshot).withColumn("age_days", F.date_diff("snapshot_date", "event_date"))
-    rows = rows.where(F.col("age_days").between(0, LONGEST_WINDOW_DAYS - 1))
+    rows = rows.where(F.col("age_days").between(0, longest_window_days - 1))
     windowed = [
         F.sum(F.when(F.col("age_days") < days, F.col(name)).otherwise(0)).alias(f"{name}_sum_{days}d")
         for days in WINDOWS_DAYS

@@ -17,6 +17,7 @@ LONGEST_FIRST = (
     "unit/spark_jobs/test_transform_clickstream.py",
     "unit/spark_jobs",
     "unit",
+    "quality",
     "integration",
 )
 
