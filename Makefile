@@ -14,7 +14,7 @@ JOB := eval "$$($(STACK) env)" && exec spark-submit spark_jobs
 PYTEST := $(VENV)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help setup up down status logs env clean check test soak bench run backfill replay query requeue rollback forget \
-	maintain
+	maintain segments
 # As it was given: make would take the $p of "table$partitions" for a variable.
 export SQL_TEXT := $(value SQL)
 export FORGOTTEN_USER := $(value USER)
@@ -94,6 +94,9 @@ forget: $(VENV)/python ## remove a user from every table and every retained snap
 
 maintain: $(VENV)/python ## compact small files, expire old snapshots, delete orphan files
 	@$(JOB)/maintain_tables.py
+
+segments: $(VENV)/python ## the newest segments as a table, and a report with plots: DATE=2025-04-03
+	@$(JOB)/report_segments.py --html .local/segments.html $(if $(DATE),--date "$(DATE)")
 
 replay: setup ## a real file through Kafka and the DAG: FILE=events.csv.gz
 	@test -n "$(FILE)" || { echo 'say which file: make replay FILE=events.csv.gz' >&2; exit 2; }
