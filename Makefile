@@ -13,8 +13,8 @@ JOB := eval "$$($(STACK) env)" && exec spark-submit spark_jobs
 # Two processes, each takes the next file when it is free, in the order of tests/conftest.py.
 PYTEST := $(VENV)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup up down status logs env clean check test soak bench run backfill replay query requeue rollback forget \
-	maintain segments
+.PHONY: help setup up down status logs env clean check test soak bench bench-segmentation run backfill replay query \
+	requeue rollback forget maintain segments
 # As it was given: make would take the $p of "table$partitions" for a variable.
 export SQL_TEXT := $(value SQL)
 export FORGOTTEN_USER := $(value USER)
@@ -22,7 +22,7 @@ export WHERE_TEXT := $(value WHERE)
 export PAYLOAD_TEXT := $(value PAYLOAD)
 
 help: ## this list
-	@sed -nE 's/^([a-z]+):.*## (.*)/\1\t\2/p' Makefile | awk -F '\t' '{printf "make %-8s %s\n", $$1, $$2}'
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | awk -F '\t' '{printf "make %-18s %s\n", $$1, $$2}'
 
 setup: ## install everything below .local/; changes nothing when it is up to date
 	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is missing: install it, or name it: make PYTHON=/path/to/python3.11 $@" >&2; exit 1; }
@@ -66,6 +66,9 @@ soak: setup ## 50 kill -9 and every outage, then a table of them: FAULTS_KILLS=5
 
 bench: setup ## measure
 	@$(VENV)/python -m tests.benchmarks.run
+
+bench-segmentation: setup ## what the segments are worth and cost, beside scikit-learn: a quarter of an hour
+	@$(VENV)/python -m tests.benchmarks.segmentation
 
 run: up ## the whole pipeline over three dates, through Airflow; then what stands in the lake
 	@$(VENV)/python -m infra.local.run_pipeline
