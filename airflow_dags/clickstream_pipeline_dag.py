@@ -8,6 +8,7 @@ Dates of a backfill may overlap up to their segments, which are made in the orde
 **Inputs** the Kafka topic; with the parameter `event_source` = `generator` or `replay` the run fills it first, with
 `external` somebody else does.
 **Outputs** the tables of the Glue database, partitioned by date; the views of `views/`; one row of `pipeline_runs`.
+Where `training.needs_approval` is set, a run of the DAG `approve_model` for each model that waits for a person.
 
 **Needs** the Airflow pool `landing` (`landing.pool` in `config/pipeline.yaml`) with one slot, or `land_raw_events` is
 never scheduled: `airflow pools set landing 1 "one landing at a time"`. The stack on one machine makes it itself.
@@ -32,6 +33,7 @@ from typing import Any
 from airflow.providers.amazon.aws.operators.athena import AthenaOperator
 from airflow.providers.standard.operators.bash import BashOperator
 from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import DAG, CronDataIntervalTimetable, Param, TaskGroup, TriggerRule, task
 
 import config
@@ -43,6 +45,7 @@ PATHS = config.load().paths
 SETTINGS = config.load().pipeline
 DATE = "{{ data_interval_start | ds }}"
 FORCE = "{{ '--force' if params.force else '--no-force' }}"
+NEEDS_APPROVAL = SETTINGS.segmentation.training.needs_approval
 VIEWS = ("quarantined_events", "segments_current")
 
 
@@ -167,6 +170,15 @@ with DAG(
         views = [create_view(name) for name in VIEWS]
 
     @task
+    def find_waiting_models(date: str) -> list[dict[str, Any]]:
+        """A run of approve_model for each model of the date that waits, with its id: it asks once, whoever reruns."""
+        from airflow_dags import run_audit
+
+        waiting = run_audit.find_waiting_models(dt.date.fromisoformat(date))
+        return [{"trigger_run_id": model_id, "conf": {"model_id": model_id}} for model_id in waiting]
+
+    # No model waits, or all were asked about: what asks for approval is skipped, and the run is recorded.
+    @task(trigger_rule=TriggerRule.NONE_FAILED if NEEDS_APPROVAL else TriggerRule.ALL_SUCCESS)
     def record_run(date: str, airflow_run: str, landed: Any, transformed: Any, ti: Any = None) -> None:
         """The run's row of pipeline_runs."""
         from airflow_dags import run_audit
@@ -175,6 +187,8 @@ with DAG(
         warnings = [name for names in warned for name in names or []]
         run_audit.record_run(dt.date.fromisoformat(date), airflow_run, landed, transformed, warnings)
 
+    segments = check_segments(DATE)
+    recorded = record_run(DATE, "{{ run_id }}", landing, transformed)
     (
         published
         >> land_raw_events
@@ -184,7 +198,13 @@ with DAG(
         >> column_checks
         >> wait_for_earlier_dates()
         >> user_segmentation_ml
-        >> check_segments(DATE)
+        >> segments
         >> views
-        >> record_run(DATE, "{{ run_id }}", landing, transformed)
+        >> recorded
     )
+    if NEEDS_APPROVAL:
+        waiting = find_waiting_models(DATE)
+        ask_for_approval = TriggerDagRunOperator.partial(
+            task_id="ask_for_approval", trigger_dag_id="approve_model", skip_when_already_exists=True
+        ).expand_kwargs(waiting)
+        segments >> waiting >> ask_for_approval >> recorded

@@ -266,6 +266,13 @@ def check_segments(date: dt.date) -> None:
         )
 
 
+def find_waiting_models(date: dt.date) -> list[str]:
+    """Ids of the models that were trained on the users of `date` and wait for a person."""
+    waiting = f"decision = 'waiting' AND trained_on = '{date}'"
+    rows = Audit().table("model_runs").scan(row_filter=waiting, selected_fields=("model_id",)).to_arrow()
+    return sorted(rows.column("model_id").to_pylist())
+
+
 def record_run(
     date: dt.date, run_id: str, landed: dict[str, Any], transformed: dict[str, Any], warnings: list[str]
 ) -> None:

@@ -21,10 +21,10 @@ DEFAULT_ARGUMENTS: dict[str, Any] = {
 }
 
 
-def submit(job: str, arguments: list[str]) -> SparkSubmitOperator:
-    """A Spark job as a task of the same name, once at a time: two would compete for the same dates."""
+def submit(job: str, arguments: list[str], task_id: str | None = None) -> SparkSubmitOperator:
+    """A Spark job as a task, by default of the same name, once at a time: two would compete for the same dates."""
     return SparkSubmitOperator(
-        task_id=job,
+        task_id=task_id or job,
         application=str(JOBS / f"{job}.py"),
         application_args=arguments,
         name=f"{job} {{{{ run_id }}}}",

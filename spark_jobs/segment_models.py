@@ -70,6 +70,10 @@ class TrainedModel:
             "baseline": json.dumps(self.baseline.to_json()),
         }
 
+    def to_text(self) -> str:
+        """JSON of the row, as it stands in model.json."""
+        return json.dumps(self.to_row() | {"baseline": self.baseline.to_json()}, indent=2, default=str)
+
     @classmethod
     def from_row(cls, row: Row) -> TrainedModel:
         values = row.asDict(recursive=True)
@@ -167,8 +171,7 @@ def save_model(lakehouse: Lakehouse, model: TrainedModel, pipeline: PipelineMode
 def record_model(lakehouse: Lakehouse, model: TrainedModel) -> None:
     """Write the model's metadata and its row of `model_runs`, replacing what has the same id."""
     row = model.to_row()
-    described = {**row, "baseline": model.baseline.to_json()}
-    lakehouse.write_text(f"{model.artifact}/model.json", json.dumps(described, indent=2, default=str))
+    lakehouse.write_text(f"{model.artifact}/model.json", model.to_text())
     frame = lakehouse.spark.createDataFrame(
         [tuple(_plain(row[name]) for name in MODEL_RUNS.column_names)], MODEL_RUNS.ddl
     )

@@ -30,6 +30,7 @@ from spark_jobs.draft import Draft
 from spark_jobs.failures import explain_failures
 from spark_jobs.forgotten_users import drop_forgotten, read_tombstones, stop_if_changed
 from spark_jobs.lakehouse import Lakehouse
+from spark_jobs.model_tracking import track_model
 from spark_jobs.outdated_segments import find_followers, find_outdated_segments
 from spark_jobs.segment_drift import find_drift
 from spark_jobs.segment_identity import NEW_USERS
@@ -196,6 +197,7 @@ def choose_model(
     model = decide(model, settings.training)
     known.unpersist()
     save_model(lakehouse, model, pipeline)
+    track_model(model, lakehouse.settings)
     print(f"{date}: trained {model.model_id} ({reason}), {model.decision}: {model.decision_reason}", file=sys.stderr)
     chosen = find_champion(read_models(lakehouse), date, settings.model_policy)
     return (model, pipeline) if chosen is None or chosen.model_id == model.model_id else scoring

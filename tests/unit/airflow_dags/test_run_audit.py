@@ -41,6 +41,7 @@ COLUMNS: dict[str, list[tuple[str, pa.DataType]]] = {
     "user_features": [("user_id", pa.string()), *SNAPSHOT],
     "user_segments": [("user_id", pa.string()), ("segment_id", pa.int32()), *SNAPSHOT],
     "segment_profiles": [("segment_id", pa.int32()), ("users", pa.int64()), *SNAPSHOT],
+    "model_runs": [("model_id", pa.string()), ("decision", pa.string()), ("trained_on", pa.date32())],
     "pipeline_runs": [
         ("run_id", pa.string()),
         *[(name, pa.int64()) for name in ("produced", "requeued", "landed", "quarantined", "duplicates", "clean")],
@@ -428,6 +429,16 @@ def test_segments_that_do_not_fit_the_users_fail_with_the_numbers(
     with pytest.raises(failure) as error:
         run_audit.check_segments(DAY)
     assert str(error.value).startswith(f"2025-04-10: {numbers}")
+
+
+def test_models_wait_that_were_trained_on_the_date_and_nobody_has_decided_on(lake: Lake, run_audit: ModuleType) -> None:
+    assert run_audit.find_waiting_models(DAY) == []
+    models = [("b", "waiting", DAY), ("a", "waiting", DAY), ("kept", "kept", DAY), ("champion", "champion", DAY),
+              ("rejected", "rejected", DAY), ("yesterday", "waiting", APRIL[8])]  # fmt: skip
+    names = [name for name, _ in COLUMNS["model_runs"]]
+    lake.append("model_runs", [dict(zip(names, model, strict=True)) for model in models])
+    assert run_audit.find_waiting_models(DAY) == ["a", "b"]
+    assert run_audit.find_waiting_models(APRIL[0]) == []
 
 
 Recorded = Callable[..., list[dict[str, Any]]]
