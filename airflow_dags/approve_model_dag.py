@@ -27,9 +27,11 @@ import config
 from airflow_dags.spark_job import DEFAULT_ARGUMENTS, submit
 
 PATHS = config.load().paths
-TRACKING_URI = config.load().pipeline.segmentation.mlflow_tracking_uri
+TRACKING_URI = config.load().environment.mlflow_tracking_uri
 TRACKED = (
-    f"its run in MLflow, `{TRACKING_URI}`" if TRACKING_URI else "no MLflow: segmentation.mlflow_tracking_uri is null"
+    f"its run in MLflow, `{TRACKING_URI}`"
+    if TRACKING_URI
+    else "no MLflow: mlflow_tracking_uri of the environment is null"
 )
 QUESTION = f"""\
 A model was trained and waits for a person.

@@ -81,10 +81,13 @@ class Stack:
 
 @dataclass(frozen=True, config=_STRICT)
 class Environment:
+    """`mlflow_tracking_uri` is a server's, or a folder, a relative one below the project; null: nothing is tracked."""
+
     name: str
     kafka: Kafka
     aws: Aws
     spark: Spark
+    mlflow_tracking_uri: str | None
     stack: Stack | None
 
     @property
@@ -265,7 +268,6 @@ class Segmentation:
     identity: Identity
     log_features: tuple[str, ...]
     rate_features: dict[str, str]
-    mlflow_tracking_uri: str | None
 
     @property
     def features(self) -> tuple[str, ...]:

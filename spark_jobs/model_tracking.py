@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from config.loader import PROJECT_ROOT, Settings
@@ -16,7 +17,6 @@ from spark_jobs.segment_models import TrainedModel
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from plotly.graph_objects import Figure  # type: ignore[import-untyped]
 
 # MLflow reads them when it is imported and when it asks; what the environment says already stays.
 MLFLOW_VARIABLES = {
@@ -35,7 +35,7 @@ def track_model(model: TrainedModel, settings: Settings) -> None:
 
     The model is saved without it: what fails here is told on stderr and stops nothing.
     """
-    uri = settings.pipeline.segmentation.mlflow_tracking_uri
+    uri = settings.environment.mlflow_tracking_uri
     if uri is None:
         return
     for name, value in MLFLOW_VARIABLES.items():
@@ -48,7 +48,7 @@ def track_model(model: TrainedModel, settings: Settings) -> None:
     except Exception as error:  # of MLflow, of its HTTP client, of the file system, of the store of the artifacts
         reason = " ".join(str(error).split()) or repr(error)
         print(
-            f"{model.model_id} is not tracked at {uri} (segmentation.mlflow_tracking_uri in pipeline.yaml): {reason}",
+            f"{model.model_id} is not tracked at {uri} (mlflow_tracking_uri of the environment): {reason}",
             file=sys.stderr,
         )
 
@@ -56,6 +56,8 @@ def track_model(model: TrainedModel, settings: Settings) -> None:
 def log_model(client: MlflowClient, model: TrainedModel, experiment: str) -> None:
     """Log everything about the model to its run, which is made where there is none."""
     from mlflow.entities import Metric, Param, RunTag
+
+    from spark_jobs.segment_charts import draw_candidates
 
     known = client.get_experiment_by_name(experiment)
     experiment_id = known.experiment_id if known else client.create_experiment(experiment)
@@ -71,7 +73,9 @@ def log_model(client: MlflowClient, model: TrainedModel, experiment: str) -> Non
         tags=[RunTag(name, value) for name, value in parameters.items() if logged.get(name, value) != value],
     )
     client.log_text(run.info.run_id, model.to_text(), "model.json")
-    client.log_text(run.info.run_id, draw_candidates(model).to_html(), "candidates.html")
+    client.log_text(
+        run.info.run_id, draw_candidates([asdict(c) for c in model.candidates], model.k).to_html(), "candidates.html"
+    )
     client.set_terminated(run.info.run_id)
 
 
@@ -99,19 +103,3 @@ def list_metrics(model: TrainedModel) -> list[tuple[str, float, int]]:
             if candidate.k == model.k:
                 metrics.append((score, getattr(candidate, score), 0))
     return [(name, float(value), step) for name, value, step in metrics if value is not None]
-
-
-def draw_candidates(model: TrainedModel) -> Figure:
-    """Silhouette and stability of every k that was tried; the chosen one is marked."""
-    from plotly import graph_objects as go  # type: ignore[import-untyped]
-
-    ks = [candidate.k for candidate in model.candidates]
-    figure = go.Figure(
-        [
-            go.Scatter(x=ks, y=[getattr(c, score) for c in model.candidates], name=score, mode="lines+markers")
-            for score in ("silhouette", "stability")
-        ]
-    )
-    figure.add_vline(x=model.k, line_dash="dot", annotation_text="chosen")
-    figure.update_layout(title=f"{model.model_id}: {model.k_reason}", xaxis={"title": "k", "dtick": 1})
-    return figure

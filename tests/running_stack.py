@@ -183,6 +183,7 @@ def write_environment(folder: Path) -> Path:
         "state_dir": str(folder / "state of the stack"),
         "ports": dict(zip(ports, free_ports(len(ports)), strict=True)),
     }
+    content["mlflow_tracking_uri"] = str(folder / "mlflow")
     file = folder / "test.yaml"
     file.write_text(yaml.safe_dump(content), encoding="utf-8")
     return file

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,9 @@ def lakehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lakehouse]:
     }
     os.environ.pop("LAKEHOUSE_ENV", None)
     folder = tmp_path_factory.mktemp("quality")
-    with Lakehouse("quality", config.load("local"), output_path=str(folder)) as lake:
+    settings = config.load("local")
+    settings = replace(settings, environment=replace(settings.environment, mlflow_tracking_uri=None))
+    with Lakehouse("quality", settings, output_path=str(folder)) as lake:
         lake.create_tables()
         lake.spark.sparkContext.setLogLevel("ERROR")
         yield lake

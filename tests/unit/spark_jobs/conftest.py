@@ -46,6 +46,7 @@ def _jvm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     log4j.write_text("rootLogger.level = error\n")
     environment = yaml.safe_load(config.loader.environment_file("local").read_text(encoding="utf-8"))
     environment["spark"]["shuffle_partitions"] = 1  # small frames: one task instead of many empty ones
+    environment["mlflow_tracking_uri"] = None  # a test that wants it says so
     small.write_text(yaml.safe_dump(environment))
     before = dict(os.environ)
     os.environ |= class_path_variables(find_java_home()) | {

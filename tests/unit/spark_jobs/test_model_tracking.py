@@ -66,8 +66,8 @@ def _variables() -> Iterator[None]:
 
 def settings_with(uri: str | None) -> Settings:
     settings = config.load("local")
-    segmentation = dataclasses.replace(settings.pipeline.segmentation, mlflow_tracking_uri=uri)
-    return dataclasses.replace(settings, pipeline=dataclasses.replace(settings.pipeline, segmentation=segmentation))
+    environment = dataclasses.replace(settings.environment, mlflow_tracking_uri=uri)
+    return dataclasses.replace(settings, environment=environment)
 
 
 def read_runs(folder: Path) -> tuple[Any, list[Any]]:
@@ -125,7 +125,7 @@ def test_a_run_holds_parameters_scores_of_every_k_the_row_and_a_chart(
     assert row["baseline"]["distance_mean"] == 0.9
     chart = (folder / "candidates.html").read_text(encoding="utf-8")
     assert "silhouette" in chart
-    assert "the highest silhouette" in chart
+    assert "stability" in chart
     assert '<script src="http' not in chart  # it shows without a network
 
 
@@ -184,9 +184,7 @@ def test_a_server_that_is_away_is_told_in_one_line_and_stops_nothing(capfd: pyte
         uri = f"http://127.0.0.1:{taken.getsockname()[1]}"
         track_model(MODEL, settings_with(uri))
     (line,) = capfd.readouterr().err.splitlines()
-    assert line.startswith(
-        f"{MODEL.model_id} is not tracked at {uri} (segmentation.mlflow_tracking_uri in pipeline.yaml"
-    )
+    assert line.startswith(f"{MODEL.model_id} is not tracked at {uri} (mlflow_tracking_uri of the environment")
     assert "refused" in line
 
 
@@ -205,4 +203,4 @@ def test_a_folder_that_cannot_be_written_is_told_and_stops_nothing(
 ) -> None:
     (tmp_path / "file").write_text("")
     track_model(MODEL, settings_with(str(tmp_path / "file" / "mlflow")))
-    assert f"is not tracked at {tmp_path}/file/mlflow (segmentation.mlflow_tracking_uri" in capsys.readouterr().err
+    assert f"is not tracked at {tmp_path}/file/mlflow (mlflow_tracking_uri" in capsys.readouterr().err

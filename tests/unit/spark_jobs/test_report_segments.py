@@ -61,14 +61,13 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Three dates with segments; the first has too few users for a model."""
     folder = tmp_path_factory.mktemp("lake")
     with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("LAKEHOUSE_ENV", raising=False)
         files = write_settings(folder)
         words = WORDS | {"overrides": {3: {"name": BEST, "story": "They & we."}}}
         Path(files["LAKEHOUSE_SEGMENTS"]).write_text(yaml.safe_dump(words), encoding="utf-8")
         for name, file in files.items():
             patch.setenv(name, file)
         few = dict(list(IDLE.items())[:3])
-        with Lakehouse("fill", config.load("local"), output_path=str(folder)) as lakehouse:
+        with Lakehouse("fill", config.load(), output_path=str(folder)) as lakehouse:
             lakehouse.create_tables()
             days = {BEFORE_ANY_MODEL: few, FIRST: ON_FIRST, SECOND: ON_SECOND}
             for day, users in days.items():
@@ -114,7 +113,7 @@ def test_the_newest_date_is_printed_with_what_has_changed_since_the_date_before(
 
 
 def test_the_page_says_which_model_and_why(newest: Told, lake: Path) -> None:
-    with Lakehouse("read", config.load("local"), output_path=str(lake)) as lakehouse:
+    with Lakehouse("read", config.load(), output_path=str(lake)) as lakehouse:
         (model,) = read_models(lakehouse)
     for fact in (
         "<h1>Segments of 2025-04-02</h1>",

@@ -28,10 +28,9 @@ MOVED = {user: (300, 90, 0.1) if user.startswith("seek") else row for user, row 
 @pytest.fixture
 def empty_lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lakehouse]:
     """Without features and models."""
-    monkeypatch.delenv("LAKEHOUSE_ENV", raising=False)
     for name, file in write_settings(tmp_path).items():
         monkeypatch.setenv(name, file)
-    with Lakehouse("policy", config.load("local"), output_path=str(tmp_path / "lake")) as lakehouse:
+    with Lakehouse("policy", config.load(), output_path=str(tmp_path / "lake")) as lakehouse:
         lakehouse.create_tables()
         yield lakehouse
 
@@ -102,7 +101,7 @@ def test_a_better_model_waits_for_a_person_where_approval_is_asked(
     assert f"no model kmeans-typo; those that are not champion: {challenger.model_id}" in capsys.readouterr().err
     assert main(["--approve", challenger.model_id, "--output-path", folder]) == 0
     assert main(["--start-date", str(day), "--output-path", folder]) == 0
-    with Lakehouse("read", config.load("local"), output_path=folder) as lake:
+    with Lakehouse("read", config.load(), output_path=folder) as lake:
         approved = read_models(lake)[-1]
         assert (approved.decision, approved.champion_from) == (CHAMPION, day + timedelta(days=1))
         # A date that is done again says what it said.

@@ -124,7 +124,7 @@ class Outcome:
 
 
 def read_outputs(lake: Path) -> dict[str, list[Row]]:
-    with Lakehouse("read", config.load("local"), output_path=str(lake)) as lakehouse:
+    with Lakehouse("read", config.load(), output_path=str(lake)) as lakehouse:
         return {table.name: sorted(lakehouse.read(table).collect(), key=str) for table in OUTPUTS}
 
 
@@ -139,10 +139,9 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Features of both dates in a folder, and the pipeline's settings beside them."""
     folder = tmp_path_factory.mktemp("lake")
     with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("LAKEHOUSE_ENV", raising=False)
         for name, file in write_settings(folder).items():
             patch.setenv(name, file)
-        with Lakehouse("fill", config.load("local"), output_path=str(folder)) as lakehouse:
+        with Lakehouse("fill", config.load(), output_path=str(folder)) as lakehouse:
             lakehouse.create_tables()
             both = features_frame(lakehouse.spark, ON_FIRST, FIRST).union(
                 features_frame(lakehouse.spark, ON_SECOND, SECOND)
@@ -262,7 +261,7 @@ def test_an_empty_features_table_names_the_job_to_run_and_fails(
 @pytest.fixture(scope="module")
 def scored_lakehouse(outcome: Outcome) -> Iterator[Lakehouse]:
     """The lakehouse after the runs, open."""
-    with Lakehouse("errors", config.load("local"), output_path=str(outcome.lake)) as lakehouse:
+    with Lakehouse("errors", config.load(), output_path=str(outcome.lake)) as lakehouse:
         yield lakehouse
 
 

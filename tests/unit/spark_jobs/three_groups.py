@@ -43,7 +43,6 @@ SEGMENTATION: dict[str, Any] = {
     "identity": {"max_distance_share": 0.5, "min_overlap": 0.3},
     "log_features": list(LOG_FEATURES),
     "rate_features": {RATE: "clicks_sum_30d"},
-    "mlflow_tracking_uri": None,
 }
 WORDS = {
     "names": [
