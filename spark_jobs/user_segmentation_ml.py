@@ -190,7 +190,8 @@ def choose_model(
         before = load_pipeline(relative)
         gain = measure_gain(known, pipeline, before)
         model = dataclasses.replace(model, silhouette_gain=gain)
-    used = [segment.segment_id for m in models if m.model_id != model.model_id for segment in m.segments]
+    others = [other for other in models if other.model_id != model.model_id]
+    used = [segment.segment_id for other in others for segment in other.segments]
     comparison = compare_clusters(known, pipeline, before) if before else None
     clustered = pipeline.transform(known)
     model = continue_segments(model, clustered, relative, comparison, used, words.names, settings)
@@ -199,7 +200,7 @@ def choose_model(
     save_model(lakehouse, model, pipeline)
     track_model(model, lakehouse.settings)
     print(f"{date}: trained {model.model_id} ({reason}), {model.decision}: {model.decision_reason}", file=sys.stderr)
-    chosen = find_champion(read_models(lakehouse), date, settings.model_policy)
+    chosen = find_champion([*others, model], date, settings.model_policy)
     return (model, pipeline) if chosen is None or chosen.model_id == model.model_id else scoring
 
 

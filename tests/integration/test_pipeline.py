@@ -10,9 +10,7 @@ import csv
 import datetime as dt
 import io
 import json
-import os
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import boto3
@@ -20,11 +18,11 @@ import pyarrow.parquet as pq  # type: ignore[import-untyped]
 import pytest
 from pyiceberg.catalog import Catalog
 
-from config.loader import PROJECT_ROOT
 from data_generator.truth import read_manifest
 from infra.local.airflow_runs import DAG_ID, AirflowApi
 from infra.local.athena.named_queries import read_named_queries
 from spark_jobs.tables import FORGOTTEN_USERS, TABLES
+from tests.real_data import DATA_DIR
 from tests.running_stack import RunningStack, athena_cursor, wait_until
 
 EVENTS_PER_DATE = 6_000
@@ -244,7 +242,7 @@ def _from_the_day_before(stack: RunningStack) -> int:
 
 
 def test_a_real_file_goes_through_kafka_and_the_dag(stack: RunningStack, catalog: Catalog) -> None:
-    file = real_data() / "rees46_oct2019" / "2019-Oct_head_17434.csv"
+    file = DATA_DIR / "rees46_oct2019" / "2019-Oct_head_17434.csv"
     printed = stack.run("python", "-m", "infra.local.replay_file", str(file), timeout=RUN_SECONDS).stdout
     run = rows(catalog, stack, "pipeline_runs", f"event_date = '{REPLAYED}'")[0]
     counts = ("produced", "landed", "quarantined", "duplicates", "clean", "users")
@@ -258,7 +256,3 @@ def test_a_real_file_goes_through_kafka_and_the_dag(stack: RunningStack, catalog
     assert (expected["view"], expected["cart"], expected["purchase"]) == (17_051, 164, 214)
     revenue = sum(row["price"] for row in clean if row["event_type"] == "purchase")
     assert float(revenue) == pytest.approx(59_442.63)
-
-
-def real_data() -> Path:
-    return Path(os.environ.get("LAKEHOUSE_DATA_DIR", PROJECT_ROOT.parent / "shared" / "data"))

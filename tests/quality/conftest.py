@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from pyspark.sql import SparkSession
@@ -40,12 +39,3 @@ def lakehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lakehouse]:
 @pytest.fixture
 def spark(lakehouse: Lakehouse) -> SparkSession:
     return lakehouse.spark
-
-
-@pytest.fixture(scope="session")
-def data_dir() -> Path:
-    """Real data beside the project; without it the tests that need it are skipped."""
-    folder = Path(os.environ.get("LAKEHOUSE_DATA_DIR", config.loader.PROJECT_ROOT.parent / "shared" / "data"))
-    if not folder.exists():
-        pytest.skip(f"{folder} is not there (LAKEHOUSE_DATA_DIR)")
-    return folder

@@ -7,7 +7,6 @@ import datetime as dt
 import os
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 from pyspark.sql import DataFrame
@@ -22,6 +21,7 @@ from spark_jobs.segment_training import train_model
 from spark_jobs.tables import USER_FEATURES, USER_SEGMENTS
 from spark_jobs.user_segmentation_ml import score_users, segment_dates
 from tests.benchmarks.generated_features import generate, read_features, write_daily_activity
+from tests.unit.spark_jobs.three_groups import configure
 
 DAY = dt.timedelta(days=1)
 FIRST = dt.date(2025, 4, 1)
@@ -79,14 +79,6 @@ def score(lakehouse: Lakehouse, activity: Path, days: list[dt.date]) -> None:
     lakehouse.replace_dates(USER_FEATURES, features, days)
     for _ in segment_dates(lakehouse, days):
         pass
-
-
-def configure(lakehouse: Lakehouse, **changes: Any) -> None:
-    pipeline = lakehouse.settings.pipeline
-    segmentation = dataclasses.replace(pipeline.segmentation, **changes)
-    lakehouse.settings = dataclasses.replace(
-        lakehouse.settings, pipeline=dataclasses.replace(pipeline, segmentation=segmentation)
-    )
 
 
 def segments_of(lakehouse: Lakehouse, day: dt.date) -> dict[str, int]:

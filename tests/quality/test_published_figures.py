@@ -6,7 +6,6 @@ import csv
 from collections import defaultdict
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,13 +15,16 @@ from pyspark.sql import SparkSession
 from spark_jobs.cluster_choice import fit_candidates
 from spark_jobs.feature_windows import build_features
 from spark_jobs.tables import DAILY_SUMS, USER_DAILY_ACTIVITY
+from tests.real_data import DATA_DIR, MISSING
+
+pytestmark = pytest.mark.skipif(not DATA_DIR.exists(), reason=MISSING)
 
 END_OF_CALIBRATION = date(1997, 9, 30)
 
 
-def test_the_350_customers_fall_into_the_published_four_clusters(spark: SparkSession, data_dir: Path) -> None:
+def test_the_350_customers_fall_into_the_published_four_clusters(spark: SparkSession) -> None:
     """Silhouette 0.94096, clusters of 117, 116, 59 and 58: spend in dollars beside items, so that spend decides."""
-    file = data_dir / "ecommerce_customer_350" / "E-commerceCustomerBehavior-Sheet1.csv"
+    file = DATA_DIR / "ecommerce_customer_350" / "E-commerceCustomerBehavior-Sheet1.csv"
     customers = spark.read.option("header", True).csv(str(file))
     columns = ["Total Spend", "Items Purchased"]
     values = customers.selectExpr(*[f"CAST(`{name}` AS DOUBLE) AS `{name}`" for name in columns]).coalesce(1)
@@ -33,11 +35,11 @@ def test_the_350_customers_fall_into_the_published_four_clusters(spark: SparkSes
 
 
 def test_recency_frequency_and_age_of_cdnow_are_those_that_lifetimes_publishes(
-    spark: SparkSession, data_dir: Path
+    spark: SparkSession,
 ) -> None:
     """frequency: dates with a purchase after the first; recency: weeks from the first to the last; T: to the end."""
     spent: dict[str, dict[date, Decimal]] = defaultdict(lambda: defaultdict(Decimal))
-    for line in (data_dir / "cdnow" / "CDNOW_sample.txt").read_text(encoding="utf-8").splitlines():
+    for line in (DATA_DIR / "cdnow" / "CDNOW_sample.txt").read_text(encoding="utf-8").splitlines():
         if line.strip():
             _, customer, day, _, dollars = line.split()
             if (bought_on := datetime.strptime(day, "%Y%m%d").replace(tzinfo=UTC).date()) <= END_OF_CALIBRATION:
@@ -54,7 +56,7 @@ def test_recency_frequency_and_age_of_cdnow_are_those_that_lifetimes_publishes(
         )
         for row in features.collect()
     }
-    with (data_dir / "cdnow" / "cdnow_customers_summary.csv").open(encoding="utf-8") as file:
+    with (DATA_DIR / "cdnow" / "cdnow_customers_summary.csv").open(encoding="utf-8") as file:
         published = {
             row["ID"]: (int(row["frequency"]), float(row["recency"]), float(row["T"])) for row in csv.DictReader(file)
         }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import io
 import json
-import os
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -17,14 +16,13 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from config import Settings
-from config.loader import PROJECT_ROOT
 from data_generator import dataset_replay
 from data_generator.dataset_replay import ReplayError, covered_dates, main, read_rows, replay
 from data_generator.kafka_sink import ListSink
 from data_generator.truth import produced_by_date
+from tests.real_data import DATA_DIR, MISSING
 from tests.unit.data_generator.builders import HEADER, make_row
 
-DATA_DIR = Path(os.environ.get("LAKEHOUSE_DATA_DIR", PROJECT_ROOT.parent / "shared" / "data"))
 OCTOBER = DATA_DIR / "rees46_oct2019" / "2019-Oct_head_17434.csv"
 
 
@@ -208,7 +206,7 @@ def test_a_missing_file_is_a_clear_error(capsys: pytest.CaptureFixture[str]) -> 
     assert "no-such-file.csv" in capsys.readouterr().err
 
 
-@pytest.mark.skipif(not OCTOBER.exists(), reason=f"{OCTOBER} is not there (LAKEHOUSE_DATA_DIR)")
+@pytest.mark.skipif(not OCTOBER.exists(), reason=MISSING)
 def test_the_first_rows_of_october_2019() -> None:
     records = published(OCTOBER)
     events: list[dict[str, Any]] = [json.loads(value) for _, value, _ in records]
