@@ -24,7 +24,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 import config
-from config.loader import Segmentation, SegmentWords
+from config.loader import SegmentWords
 from spark_jobs.audit import AuditError, find_faults
 from spark_jobs.draft import Draft
 from spark_jobs.failures import explain_failures
@@ -148,26 +148,26 @@ def read_features(lakehouse: Lakehouse, date: dt.date, features: Collection[str]
     return rows
 
 
-def choose_model(
-    lakehouse: Lakehouse,
-    date: dt.date,
-    settings: Segmentation,
-    words: SegmentWords,
-    *,
-    may_train: bool,
-    must_train: bool,
-) -> Fitted | None:
-    """The model that scores `date`, after one was trained if one is due; None where there are too few users for any.
+def score_date(lakehouse: Lakehouse, date: dt.date, fitted: Fitted | None) -> DataFrame:
+    """`score_users` over the features of one date that the model reads, persisted. Raises SegmentationError."""
+    names = fitted[0].inputs if fitted else lakehouse.settings.pipeline.segmentation.features
+    return score_users(read_features(lakehouse, date, names), fitted, lakehouse.settings.segment_words).persist()
 
-    A model that was trained is recorded, whatever becomes of it.
+
+def train_if_due(
+    lakehouse: Lakehouse, date: dt.date, scoring: Fitted | None, scored: DataFrame, *, must_train: bool
+) -> Fitted | None:
+    """The model that scores `date` after one was trained, if one is due; `scoring` with `scored` is what did before.
+
+    A model that was trained is recorded, whatever becomes of it. None where there are too few users for any.
     """
+    settings, words = lakehouse.settings.pipeline.segmentation, lakehouse.settings.segment_words
     models = read_models(lakehouse)
-    champion = find_champion(models, date, settings.model_policy)
-    scoring = (champion, load_pipeline(champion)) if champion else None
-    is_past = settings.model_policy == "champion" and champion is not None and champion.trained_on > date
-    if champion and (is_past or not may_train) and not must_train:
-        return scoring
-    drift = [] if scoring is None else find_drift_on(lakehouse, date, scoring, settings, words)
+    champion = scoring[0] if scoring else None
+    drift = []
+    if champion:
+        known = scored.where(F.col("segment_id") != NEW_USERS)
+        drift = [] if known.isEmpty() else find_drift(known, champion.baseline, settings.drift)
     reason = find_reason(models, champion, date, hash_settings(settings), drift, settings.training)
     if reason is None and must_train:
         reason = "settings"
@@ -202,15 +202,6 @@ def choose_model(
     print(f"{date}: trained {model.model_id} ({reason}), {model.decision}: {model.decision_reason}", file=sys.stderr)
     chosen = find_champion([*others, model], date, settings.model_policy)
     return (model, pipeline) if chosen is None or chosen.model_id == model.model_id else scoring
-
-
-def find_drift_on(
-    lakehouse: Lakehouse, date: dt.date, scoring: Fitted, settings: Segmentation, words: SegmentWords
-) -> list[str]:
-    """In what the users of a date differ from those that the champion was trained on, a sentence each."""
-    features = read_features(lakehouse, date, scoring[0].inputs)
-    scored = score_users(features, scoring, words).where(F.col("segment_id") != NEW_USERS)
-    return [] if scored.isEmpty() else find_drift(scored, scoring[0].baseline, settings.drift)
 
 
 def segment_dates(
@@ -259,13 +250,18 @@ def segment_date(
     Raises SegmentationError, ModelError, AuditError, and ConcurrentCommitError where another run has changed the
     date or the one before meanwhile, or has forgotten a user; nothing is published then.
     """
-    settings, words = lakehouse.settings.pipeline.segmentation, lakehouse.settings.segment_words
+    words, policy = lakehouse.settings.segment_words, lakehouse.settings.pipeline.segmentation.model_policy
     tombstones = read_tombstones(lakehouse)
-    fitted = choose_model(lakehouse, date, settings, words, may_train=is_asked, must_train=must_train)
-    names = fitted[0].features if fitted else settings.features
-    inputs = fitted[0].inputs if fitted else names
-    features = read_features(lakehouse, date, inputs).persist()
-    scored = score_users(features, fitted, words).persist()
+    champion = find_champion(read_models(lakehouse), date, policy)
+    fitted = (champion, load_pipeline(champion)) if champion else None
+    scored = score_date(lakehouse, date, fitted)
+    is_past = policy == "champion" and champion is not None and champion.trained_on > date
+    if must_train or (is_asked and not is_past):
+        due = train_if_due(lakehouse, date, fitted, scored, must_train=must_train)
+        if due is not fitted:
+            scored.unpersist()
+            fitted, scored = due, score_date(lakehouse, date, due)
+    names = fitted[0].features if fitted else lakehouse.settings.pipeline.segmentation.features
     before = lakehouse.read_dates(USER_SEGMENTS, date - DAY, date - DAY)
     with Draft(lakehouse, SCORED) as draft:
         draft.replace_dates(SEGMENT_TRANSITIONS, count_transitions(scored, before, date), [date])
@@ -282,7 +278,6 @@ def segment_date(
             draft.publish(table, date - DAY, date, summary)
     sizes = {row.segment_name: row["count"] for row in scored.groupBy("segment_name").count().collect()}
     scored.unpersist()
-    features.unpersist()
     return {"date": str(date), "model": fitted[0].model_id if fitted else None, "segments": sizes}
 
 

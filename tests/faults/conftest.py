@@ -19,8 +19,10 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
+from config.loader import CONFIG_DIR
+from tests.altered_settings import train_little, write_altered
 from tests.faults.aws_proxy import start_aws_proxy
-from tests.faults.lakes import Lake, Lakes, Report, undisturbed_variables, write_altered
+from tests.faults.lakes import Lake, Lakes, Report, undisturbed_variables
 from tests.running_stack import RunningStack, start_storage
 
 REPORT = "fault"
@@ -95,6 +97,9 @@ def lakes(stack: RunningStack, faults_folder: Path, faults_seed: int) -> Iterato
                 folder, stack.layout.environment_file, lambda c: c["aws"].update(endpoint_url=address)
             )
         }
+        disturbed = folder / "disturbed"
+        disturbed.mkdir()
+        little = {"LAKEHOUSE_PIPELINE": write_altered(disturbed, CONFIG_DIR / "pipeline.yaml", train_little)}
         logs = [faults_folder / name for name in ("undisturbed", "disturbed")]
         for log in logs:
             log.mkdir()
@@ -102,7 +107,7 @@ def lakes(stack: RunningStack, faults_folder: Path, faults_seed: int) -> Iterato
             stack=stack,
             proxy=proxy,
             undisturbed=Lake(stack, through_proxy | undisturbed_variables(folder), logs[0]),
-            disturbed=Lake(stack, through_proxy, logs[1]),
+            disturbed=Lake(stack, through_proxy | little, logs[1]),
             seed=faults_seed,
         )
 

@@ -10,13 +10,12 @@ import datetime as dt
 import signal
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from confluent_kafka import Consumer, TopicPartition
 from pyiceberg.catalog import Catalog
 from pyiceberg.table.snapshots import ancestors_of
@@ -26,6 +25,7 @@ from config import Settings
 from config.catalog import open_catalog
 from config.loader import CONFIG_DIR
 from spark_jobs.tables import TABLES
+from tests.altered_settings import train_little, write_altered
 from tests.faults.aws_proxy import AwsProxy
 from tests.running_stack import Ended, Running, RunningStack
 
@@ -132,15 +132,6 @@ def load_settings(variables: Mapping[str, str]) -> Settings:
         return config.load()
 
 
-def write_altered(folder: Path, source: Path, alter: Callable[[dict[str, Any]], Any]) -> str:
-    """A copy of a configuration file after `alter` has changed its content in place; returns its path."""
-    content = yaml.safe_load(source.read_text(encoding="utf-8"))
-    alter(content)
-    file = folder / source.name
-    file.write_text(yaml.safe_dump(content), encoding="utf-8")
-    return str(file)
-
-
 def undisturbed_variables(folder: Path) -> dict[str, str]:
     """Another database, another prefix for everything, another topic."""
 
@@ -149,11 +140,13 @@ def undisturbed_variables(folder: Path) -> dict[str, str]:
             paths[prefix] = paths[prefix].replace("{bucket}", "{bucket}/undisturbed")
         paths["database"] = "undisturbed"
 
+    def rename_and_train_little(pipeline: dict[str, Any]) -> None:
+        train_little(pipeline)
+        pipeline["topic"]["name"] = "undisturbed"
+
     return {
         "LAKEHOUSE_PATHS": write_altered(folder, CONFIG_DIR / "s3_paths.yaml", move),
-        "LAKEHOUSE_PIPELINE": write_altered(
-            folder, CONFIG_DIR / "pipeline.yaml", lambda c: c["topic"].update(name="undisturbed")
-        ),
+        "LAKEHOUSE_PIPELINE": write_altered(folder, CONFIG_DIR / "pipeline.yaml", rename_and_train_little),
     }
 
 

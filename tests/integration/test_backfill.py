@@ -14,11 +14,11 @@ from typing import Any
 
 import boto3
 import pytest
-import yaml
 from confluent_kafka import Consumer, TopicPartition
 
 from config.loader import CONFIG_DIR
 from infra.local.airflow_runs import DAG_ID, AirflowApi, DagRun
+from tests.altered_settings import train_little, write_altered
 from tests.running_stack import Ended, Running, RunningStack, start_stack, wait_until
 
 EVENTS = 1_500
@@ -30,12 +30,13 @@ COMMAND = ("make", "backfill", f"FROM={FIRST}", f"TO={THIRD}", "SOURCE=generator
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     """In place of the one that all integration tests share."""
     folder = tmp_path_factory.mktemp("backfill")
-    pipeline = yaml.safe_load((CONFIG_DIR / "pipeline.yaml").read_text(encoding="utf-8"))
-    pipeline["schedule"]["parallel_dates"] = 2
-    file = folder / "pipeline.yaml"
-    file.write_text(yaml.safe_dump(pipeline), encoding="utf-8")
+
+    def alter(pipeline: dict[str, Any]) -> None:
+        train_little(pipeline)
+        pipeline["schedule"]["parallel_dates"] = 2
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LAKEHOUSE_PIPELINE", str(file))
+        patch.setenv("LAKEHOUSE_PIPELINE", write_altered(folder, CONFIG_DIR / "pipeline.yaml", alter))
         with start_stack(folder) as running:
             yield running
 

@@ -18,7 +18,9 @@ import pytest
 from confluent_kafka import Producer
 from pyiceberg.catalog import Catalog
 
+from config.loader import CONFIG_DIR
 from infra.local.airflow_runs import FINISHED, AirflowApi
+from tests.altered_settings import train_little, write_altered
 from tests.running_stack import RunningStack, athena_cursor, start_stack, wait_until
 
 DATE = dt.date(2025, 4, 1)
@@ -28,8 +30,11 @@ EVENTS = 1_500
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     """In place of the one that all integration tests share: test_pipeline generates the same date there."""
-    with start_stack(tmp_path_factory.mktemp("keeping")) as running:
-        yield running
+    folder = tmp_path_factory.mktemp("keeping")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LAKEHOUSE_PIPELINE", write_altered(folder, CONFIG_DIR / "pipeline.yaml", train_little))
+        with start_stack(folder) as running:
+            yield running
 
 
 @pytest.fixture(scope="module")

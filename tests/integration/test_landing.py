@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewPartitions, NewTopic
@@ -31,6 +30,7 @@ from spark_jobs.lakehouse import Lakehouse
 from spark_jobs.land_raw_events import LEFT_OUT_KEY, Accepted, LandingError, LeftOut, land
 from spark_jobs.requeue_quarantined import parse_arguments, requeue
 from spark_jobs.tables import RAW_EVENTS
+from tests.altered_settings import write_altered
 from tests.running_stack import RunningStack, wait_until
 
 DATABASE = "landing_test"
@@ -138,11 +138,10 @@ def start_landing(stack: RunningStack, topic: Topic, **variables: str) -> subpro
 
 
 def small_commits(folder: Path, records: int) -> dict[str, str]:
-    content = yaml.safe_load((CONFIG_DIR / "pipeline.yaml").read_text(encoding="utf-8"))
-    content["landing"]["records_per_commit"] = records
-    file = folder / "pipeline.yaml"
-    file.write_text(yaml.safe_dump(content), encoding="utf-8")
-    return {"LAKEHOUSE_PIPELINE": str(file)}
+    def alter(pipeline: dict[str, Any]) -> None:
+        pipeline["landing"]["records_per_commit"] = records
+
+    return {"LAKEHOUSE_PIPELINE": write_altered(folder, CONFIG_DIR / "pipeline.yaml", alter)}
 
 
 def test_of_two_landings_at_once_each_record_lands_exactly_once(stack: RunningStack, topic: Topic) -> None:

@@ -15,6 +15,7 @@ import config
 from config import ConfigError
 from config.loader import CONFIG_DIR, EVENT_SCHEMA_FILE, load_environment
 from spark_jobs.tables import USER_FEATURES
+from tests.altered_settings import write_altered
 
 Alter = Callable[[dict[str, Any]], Any]
 
@@ -26,16 +27,8 @@ def _no_environment_of_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LAKEHOUSE_PATHS", raising=False)
 
 
-def write_altered(source: Path, target: Path, alter: Alter) -> Path:
-    """A copy of a shipped YAML file after `alter` has changed its parsed content in place."""
-    content = yaml.safe_load(source.read_text(encoding="utf-8"))
-    alter(content)
-    target.write_text(yaml.safe_dump(content), encoding="utf-8")
-    return target
-
-
 def local_environment(tmp_path: Path, alter: Alter) -> str:
-    return str(write_altered(CONFIG_DIR / "environments" / "local.yaml", tmp_path / "mine.yaml", alter))
+    return write_altered(tmp_path, CONFIG_DIR / "environments" / "local.yaml", alter)
 
 
 @pytest.mark.parametrize(
@@ -74,8 +67,8 @@ def test_a_wrong_key_of_an_environment_is_an_error_that_names_key_and_file(
 def test_a_wrong_key_of_the_pipeline_is_an_error_that_names_key_and_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alter: Alter, key: str
 ) -> None:
-    file = write_altered(CONFIG_DIR / "pipeline.yaml", tmp_path / "pipeline.yaml", alter)
-    monkeypatch.setenv("LAKEHOUSE_PIPELINE", str(file))
+    file = write_altered(tmp_path, CONFIG_DIR / "pipeline.yaml", alter)
+    monkeypatch.setenv("LAKEHOUSE_PIPELINE", file)
     with pytest.raises(ConfigError) as error:
         config.load("local")
     assert str(error.value).startswith(f"{file}: {key}")
@@ -176,10 +169,10 @@ def test_every_path_lies_in_the_bucket_of_the_environment_and_every_table_has_it
 def test_lakehouse_paths_puts_a_lake_of_another_name_beside_the_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file = write_altered(CONFIG_DIR / "s3_paths.yaml", tmp_path / "paths.yaml", lambda c: c.update(database="second"))
-    monkeypatch.setenv("LAKEHOUSE_PATHS", str(file))
+    file = write_altered(tmp_path, CONFIG_DIR / "s3_paths.yaml", lambda c: c.update(database="second"))
+    monkeypatch.setenv("LAKEHOUSE_PATHS", file)
     assert config.load("local").paths.database == "second"
-    write_altered(file, file, lambda c: c.pop("models"))
+    write_altered(tmp_path, Path(file), lambda c: c.pop("models"))
     with pytest.raises(ConfigError) as error:
         config.load("local")
     assert str(error.value).startswith(f"{file}: models: ")

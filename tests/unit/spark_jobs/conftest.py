@@ -52,10 +52,7 @@ def _jvm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     os.environ |= class_path_variables(find_java_home()) | {
         "LAKEHOUSE_ENV": str(small),
         "SPARK_LOCAL_IP": "127.0.0.1",
-        "SPARK_SUBMIT_OPTS": (
-            f"-XX:SharedArchiveFile={ARCHIVE} -XX:+UseSerialGC -XX:TieredStopAtLevel=1 "
-            f"-Dlog4j2.configurationFile={log4j}"
-        ),
+        "SPARK_SUBMIT_OPTS": (f"-XX:SharedArchiveFile={ARCHIVE} -XX:+UseSerialGC -Dlog4j2.configurationFile={log4j}"),
         "PYSPARK_SUBMIT_ARGS": (
             "--master local[1] --driver-memory 1g --conf spark.ui.enabled=false "
             # Rows are few: compiling code for them, and planning again after each stage, takes longer than running.

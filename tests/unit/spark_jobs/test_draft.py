@@ -125,7 +125,7 @@ def test_nulls_and_values_out_of_range_are_faults_where_the_table_forbids_them(l
     good = segments(lake, 3, DAYS[2])
     bad = lake.spark.createDataFrame([(None, 1, "x", -0.5, None, DAYS[3], "m", DAYS[3])], USER_SEGMENTS.ddl)
     nan = lake.spark.createDataFrame([("u", 1, "x", float("nan"), 2, DAYS[4], "m", DAYS[4])], USER_SEGMENTS.ddl)
-    profile: tuple[Any, ...] = (1, "buyers", 3, 1.5, {"f": 1.0}, [], "m", DAYS[2])
+    profile: tuple[Any, ...] = (1, "buyers", "They buy.", 3, 1.5, {"f": 1.0}, {"f": 0.5}, [], "m", DAYS[2])
     with Draft(lake, (USER_SEGMENTS, SEGMENT_PROFILES)) as draft:
         draft.replace_dates(USER_SEGMENTS, good.union(bad).union(nan), DAYS[2:])
         shares = lake.spark.createDataFrame([profile], SEGMENT_PROFILES.ddl)
