@@ -226,7 +226,7 @@ class Training:
     """When a model is trained besides the scored one, and when it takes over.
 
     Weeks are `every_days` long; drift is judged by `Drift`. A challenger takes over when its silhouette is better by
-    `min_silhouette_gain` on the same users, or when drift has made the champion unfit.
+    `min_silhouette_gain` on the same users, or when a person has changed the settings.
     """
 
     every_days: Annotated[int, Field(ge=1)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
@@ -15,33 +16,62 @@ DISTINCTIVE_FEATURES = 3
 DIGITS = 9  # the last ones of a sum of doubles depend on the order of the rows
 
 
+@dataclass(frozen=True)
+class Group:
+    """Users who have the same `key`, the columns that were grouped by.
+
+    `means` in each feature's own unit, `deviations` from the mean of all users in standard deviations of all users;
+    users whose value is null are left out, and a feature that nobody in the group has.
+    """
+
+    key: Row
+    users: int
+    means: dict[str, float]
+    deviations: dict[str, float]
+
+
+def describe_groups(
+    users: DataFrame, by: Sequence[str], features: Sequence[str]
+) -> tuple[list[Group], dict[str, float]]:
+    """The groups, and the mean of each feature over all users."""
+    means = [F.avg(name).alias(f"mean_{name}") for name in features]
+    spreads = [F.stddev_pop(name).alias(f"spread_{name}") for name in features]
+    everybody = users.agg(*means, *spreads).collect()[0]
+    groups = []
+    for row in users.groupBy(*by).agg(F.count("*").alias("users"), *means).collect():
+        found = {name: row[f"mean_{name}"] for name in features if row[f"mean_{name}"] is not None}
+        groups.append(
+            Group(
+                key=row,
+                users=row.users,
+                means={name: round(value, DIGITS) for name, value in found.items()},
+                deviations={name: _deviation(value, everybody, name) for name, value in found.items()},
+            )
+        )
+    return groups, {name: everybody[f"mean_{name}"] for name in features}
+
+
 def profile_segments(scored: DataFrame, features: Sequence[str], words: SegmentWords) -> DataFrame:
     """One row per segment, in the columns of `segment_profiles`, from the scored users of one date.
 
-    `scored` has segment, name, model and `features` of every user; means leave out users whose value is null.
+    `scored` has segment, name, model and `features` of every user.
     """
-    means = [F.avg(name).alias(f"mean_{name}") for name in features]
-    spreads = [F.stddev_pop(name).alias(f"spread_{name}") for name in features]
-    everybody = scored.agg(F.count("*").alias("users"), *means, *spreads).collect()[0]
-    segments = scored.groupBy("segment_id", "segment_name", "model_id", "snapshot_date")
+    by = ("segment_id", "segment_name", "model_id", "snapshot_date")
+    groups, averages = describe_groups(scored, by, features)
+    everybody = sum(group.users for group in groups)
     rows = []
-    for segment in segments.agg(F.count("*").alias("users"), *means).collect():
-        centroid = {name: segment[f"mean_{name}"] for name in features if segment[f"mean_{name}"] is not None}
-        deviations = {name: _deviation(value, everybody, name) for name, value in centroid.items()}
-        distinctive = sorted(deviations, key=lambda name: (-abs(deviations[name]), name))[:DISTINCTIVE_FEATURES]
-        averages = {name: everybody[f"mean_{name}"] for name in centroid}
-        values = {
-            "segment_id": segment.segment_id,
-            "segment_name": segment.segment_name,
-            "story": f"{introduce(segment.segment_id, segment.segment_name, words)} "
-            f"{set_apart(distinctive, centroid, averages, words.phrases)}".strip(),
-            "users": segment.users,
-            "users_share": segment.users / everybody.users,
-            "centroid": {name: round(value, DIGITS) for name, value in centroid.items()},
-            "deviations": deviations,
-            "distinctive_features": [(name, deviations[name]) for name in distinctive],
-            "model_id": segment.model_id,
-            "snapshot_date": segment.snapshot_date,
+    for group in groups:
+        segment_id, segment_name = group.key.segment_id, group.key.segment_name
+        ranked = sorted(group.deviations, key=lambda name: (-abs(group.deviations[name]), name))
+        distinctive = ranked[:DISTINCTIVE_FEATURES]
+        values = {name: group.key[name] for name in by} | {
+            "story": f"{introduce(segment_id, segment_name, words)} "
+            f"{set_apart(distinctive, group.means, averages, words.phrases)}".strip(),
+            "users": group.users,
+            "users_share": group.users / everybody,
+            "centroid": group.means,
+            "deviations": group.deviations,
+            "distinctive_features": [(name, group.deviations[name]) for name in distinctive],
         }
         rows.append(tuple(values[name] for name in SEGMENT_PROFILES.column_names))
     return scored.sparkSession.createDataFrame(rows, SEGMENT_PROFILES.ddl)

@@ -26,6 +26,7 @@ from spark_jobs.segment_drift import measure_baseline
 from spark_jobs.segment_identity import Comparison, Segment, match_clusters, name_segments, number_segments
 from spark_jobs.segment_models import CHAMPION, KEPT, WAITING, TrainedModel, VanishedSegment
 from spark_jobs.segment_preparation import fit_preparation
+from spark_jobs.segment_profiles import describe_groups
 
 USERS_PER_PARTITION = 200_000
 USERS_PER_CLUSTER = 2
@@ -147,10 +148,11 @@ def continue_segments(
     if before and comparison:
         old = {segment.cluster: segment for segment in before.segments}
         kept = {new: old[was] for new, was in match_clusters(comparison, settings.identity).items()}
-    sizes, deviations = describe_clusters(clusters, model.features)
+    groups, _ = describe_groups(clusters, ["cluster"], model.features)
+    sizes = {group.key.cluster: group.users for group in groups}
     ids = number_segments(sizes, {cluster: segment.segment_id for cluster, segment in kept.items()}, used_ids)
     taken = {segment.segment_id: segment.segment_name for segment in kept.values()}
-    names = name_segments({ids[cluster]: found for cluster, found in deviations.items()}, rules, taken)
+    names = name_segments({ids[group.key.cluster]: group.deviations for group in groups}, rules, taken)
     going_on = {segment.segment_id for segment in kept.values()}
     gone = [segment for segment in (before.segments if before else ()) if segment.segment_id not in going_on]
     shares = {ids[cluster]: share for cluster, share in model.baseline.segment_shares.items()}
@@ -161,21 +163,6 @@ def continue_segments(
         compared_with=before.model_id if before else None,
         baseline=replace(model.baseline, segment_shares=shares),
     )
-
-
-def describe_clusters(
-    clusters: DataFrame, features: Sequence[str]
-) -> tuple[dict[int, int], dict[int, dict[str, float]]]:
-    """Users of each cluster, and its features in standard deviations from the mean of all users."""
-    means = [F.avg(name).alias(name) for name in features]
-    rows = clusters.groupBy("cluster").agg(F.count("*").alias("users"), *means).collect()
-    overall = clusters.agg(*[f(name) for name in features for f in (F.avg, F.stddev_pop)]).collect()[0]
-    mean, spread = dict(zip(features, overall[::2], strict=True)), dict(zip(features, overall[1::2], strict=True))
-    deviations = {
-        row.cluster: {n: (row[n] - mean[n]) / spread[n] if spread[n] and row[n] is not None else 0.0 for n in features}
-        for row in rows
-    }
-    return {row.cluster: row.users for row in rows}, deviations
 
 
 def compare_clusters(features: DataFrame, pipeline: PipelineModel, before: PipelineModel) -> Comparison:

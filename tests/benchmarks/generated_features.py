@@ -53,3 +53,9 @@ def write_daily_activity(spark: SparkSession, batches: Iterator[DateBatch], fold
 def read_features(spark: SparkSession, folder: Path, snapshots: list[dt.date]) -> DataFrame:
     """user_features of the snapshot dates."""
     return build_features(spark.read.parquet(str(folder / "daily" / "*")), snapshots)
+
+
+def read_personas(date: dt.date, users: int, move: PersonaMove | None = None) -> dict[str, str]:
+    """User -> persona on a date: the truth that only the generator knows."""
+    (batch,) = generate(date, 1, events=100, users=users, move=move)
+    return dict(zip(batch.population.user_ids(), batch.population.persona_names(), strict=True))

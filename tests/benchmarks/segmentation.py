@@ -39,7 +39,7 @@ from spark_jobs.lakehouse import Lakehouse
 from spark_jobs.segment_preparation import collect_scaled
 from spark_jobs.segment_training import train_model
 from spark_jobs.tables import LONGEST_WINDOW_DAYS, USER_FEATURES
-from tests.benchmarks.generated_features import generate, read_features, write_daily_activity
+from tests.benchmarks.generated_features import generate, read_features, read_personas, write_daily_activity
 from tests.benchmarks.measurement import Measurement, StageError, measure
 
 FIRST = dt.date(2025, 4, 1)
@@ -77,8 +77,7 @@ def measure_worth(lakehouse: Lakehouse, folder: Path) -> None:
     model, pipeline = train_model(known, LAST, "first", settings, str(folder))
     seconds = time.monotonic() - started
     scored = pipeline.transform(known).select("user_id", "scaled", "cluster").persist()
-    (batch,) = generate(FIRST, 1, events=100, users=USERS)
-    persona = dict(zip(batch.population.user_ids(), batch.population.persona_names(), strict=True))
+    persona = read_personas(FIRST, USERS)
     rows = scored.select("user_id", "cluster").collect()
     truth = [persona[row.user_id] for row in rows]
     ours = adjusted_rand_score(truth, [row.cluster for row in rows])

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import date, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
+from pyspark.sql import Row
 
 import config
-from config.loader import SegmentOverride
+from config.loader import SegmentOverride, Training
 from spark_jobs.lakehouse import Lakehouse
-from spark_jobs.segment_models import CHAMPION, read_models
+from spark_jobs.segment_models import CHAMPION, TrainedModel, find_champion, find_reason, read_models
 from spark_jobs.tables import SEGMENT_PROFILES, USER_SEGMENTS
 from spark_jobs.user_segmentation_ml import main, segment_dates
 from tests.unit.spark_jobs.three_groups import IDLE, ON_FIRST, SEEKERS, configure, rebuild_features, write_settings
@@ -25,133 +27,181 @@ SPREAD = {
 MOVED = {user: (300, 90, 0.1) if user.startswith("seek") else row for user, row in SPREAD.items()}
 
 
-@pytest.fixture
-def empty_lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lakehouse]:
-    """Without features and models."""
-    for name, file in write_settings(tmp_path).items():
-        monkeypatch.setenv(name, file)
-    with Lakehouse("policy", config.load(), output_path=str(tmp_path / "lake")) as lakehouse:
-        lakehouse.create_tables()
-        yield lakehouse
+START = date(2025, 2, 10)
+ONE, TWO, NINE, TEN = (START + timedelta(days=days) for days in (1, 2, 9, 10))
+EARLIER = START - timedelta(days=9)
 
 
-def run(lakehouse: Lakehouse, day: date, users: dict[str, Any] = SPREAD) -> list[tuple[str, str]]:
-    """Score a date; returns reason and decision of the models that it trained."""
+@pytest.fixture(scope="module")
+def empty_lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Lakehouse]]:
+    """Opens a lakehouse without features and models."""
+    with pytest.MonkeyPatch.context() as patch, contextlib.ExitStack() as opened:
+        for name, file in write_settings(tmp_path_factory.mktemp("settings")).items():
+            patch.setenv(name, file)
+
+        def open_one() -> Lakehouse:
+            folder = tmp_path_factory.mktemp("policy")
+            lakehouse = opened.enter_context(Lakehouse("policy", config.load(), output_path=str(folder)))
+            lakehouse.create_tables()
+            return lakehouse
+
+        yield open_one
+
+
+@dataclass(frozen=True)
+class Step:
+    """What scoring a date has done: reason and decision of the models that it trained, and the date's rows."""
+
+    trained: list[tuple[str, str]]
+    models: list[TrainedModel]
+    segments: list[Row]
+    profiles: list[Row]
+
+    @property
+    def scored_by(self) -> set[str]:
+        return {row.model_id for row in self.segments}
+
+
+def run(lakehouse: Lakehouse, day: date, users: dict[str, Any] = SPREAD) -> Step:
+    """Publish a date's features and score it."""
     rebuild_features(lakehouse, day, users=users)
     known = {model.model_id for model in read_models(lakehouse)}
     list(segment_dates(lakehouse, [day]))
-    return [(m.training_reason, m.decision) for m in read_models(lakehouse) if m.model_id not in known]
+    models = read_models(lakehouse)
+    return Step(
+        [(m.training_reason, m.decision) for m in models if m.model_id not in known],
+        models,
+        lakehouse.read_dates(USER_SEGMENTS, day, day).collect(),
+        lakehouse.read_dates(SEGMENT_PROFILES, day, day).collect(),
+    )
 
 
-def test_the_champion_is_challenged_after_a_week_and_by_the_same_users_not_beaten(empty_lake: Lakehouse) -> None:
-    start = date(2025, 2, 1)
-    assert run(empty_lake, start) == [("first", "champion")]
-    assert run(empty_lake, start + timedelta(days=6)) == []
-    assert run(empty_lake, start + timedelta(days=7)) == [("schedule", "kept")]
-    challenger = read_models(empty_lake)[-1]
-    assert "0.020 is asked" in challenger.decision_reason
-    assert challenger.champion_from is None
-    assert {(s.segment_id, s.segment_name) for s in challenger.segments} == {
-        (1, "segment 1"), (2, "researchers"), (3, "buyers"),
-    }  # fmt: skip
-    scored = empty_lake.read_dates(USER_SEGMENTS, start + timedelta(days=7), start + timedelta(days=7))
-    assert {row.model_id for row in scored.collect()} == {read_models(empty_lake)[0].model_id}
-    # A kept challenger counts as a training: the next one is a week after it.
-    assert run(empty_lake, start + timedelta(days=13)) == []
+@pytest.fixture(scope="module")
+def story(empty_lake: Callable[[], Lakehouse]) -> dict[str, Step]:
+    """One lake from its first date on; each step builds on those before it."""
+    lake, told = empty_lake(), dict[str, Step]()
+    drift = dataclasses.replace(lake.settings.pipeline.segmentation.drift, max_feature_index=0.25)
+    configure(lake, drift=drift)
+    told["first"] = run(lake, START)
+    told["nothing new"] = run(lake, ONE)
+    told["drifted"] = run(lake, TWO, MOVED)
+    told["a week later"] = run(lake, NINE, MOVED)
+    configure(lake, num_clusters=2)
+    told["other settings"] = run(lake, TEN, MOVED)
+    told["the week again"] = run(lake, NINE, MOVED)
+    configure(lake, num_clusters=2, model_policy="champion")
+    told["restated"] = run(lake, START)
+    configure(lake, num_clusters=3, model_policy="as_of")
+    told["earlier"] = run(lake, EARLIER)
+    own = SegmentOverride(name="our best", story="They keep us alive.")
+    words = dataclasses.replace(lake.settings.segment_words, overrides={3: own})
+    lake.settings = dataclasses.replace(lake.settings, segment_words=words)
+    told["named"] = run(lake, START)
+    return told
 
 
-def test_drift_trains_before_the_week_is_over_and_the_better_model_takes_over(empty_lake: Lakehouse) -> None:
-    start = date(2025, 2, 1)
-    run(empty_lake, start)
-    limits = dataclasses.replace(empty_lake.settings.pipeline.segmentation.drift, max_feature_index=0.25)
-    configure(empty_lake, drift=limits)
-    assert run(empty_lake, start + timedelta(days=1)) == []
-    ((reason, decision),) = run(empty_lake, start + timedelta(days=2), MOVED)
+def model_of(step: Step, day: date) -> TrainedModel:
+    (model,) = [model for model in step.models if model.trained_on == day]
+    return model
+
+
+def test_the_first_model_takes_over_and_users_who_do_not_change_train_no_other(story: dict[str, Step]) -> None:
+    assert story["first"].trained == [("first", "champion")]
+    assert story["nothing new"].trained == []
+
+
+def test_drift_trains_before_the_week_is_over_and_the_better_model_takes_over(story: dict[str, Step]) -> None:
+    ((reason, decision),) = story["drifted"].trained
     assert reason.startswith("drift: ")
     assert "search_rate_30d has a stability index of" in reason
-    before, after = read_models(empty_lake)
-    assert (decision, after.champion_from) == ("champion", start + timedelta(days=2))
+    before, after = story["drifted"].models
+    assert (decision, after.champion_from) == ("champion", TWO)
     assert after.compared_with == before.model_id
     assert after.silhouette_gain is not None
     assert after.silhouette_gain >= 0.02
     # Who has not changed has not moved; who searched is a segment that there was not; nobody searches any more.
-    day = start + timedelta(days=2)
-    rows = {row.user_id: row for row in empty_lake.read_dates(USER_SEGMENTS, day, day).collect()}
+    rows = {row.user_id: row for row in story["drifted"].segments}
     assert {rows[f"{user}-0"].segment_id for user in IDLE} == {1}
     assert {rows[f"{user}-0"].segment_id for user in SEEKERS}.isdisjoint({1, 2})
     assert 2 in {segment.segment_id for segment in after.vanished_segments}
     assert min(s.segment_id for s in after.segments if s.segment_id not in (1, 3)) > 3
 
 
-def test_a_better_model_waits_for_a_person_where_approval_is_asked(
-    empty_lake: Lakehouse, capsys: pytest.CaptureFixture[str]
-) -> None:
-    start = date(2025, 2, 1)
-    configure(empty_lake, training=dataclasses.replace(
-        empty_lake.settings.pipeline.segmentation.training, needs_approval=True, every_days=2
-    ))  # fmt: skip
-    assert run(empty_lake, start) == [("first", "champion")]  # without any there would be no segments
-    assert run(empty_lake, start + timedelta(days=2), MOVED) == [("schedule", "waiting")]
-    champion, challenger = read_models(empty_lake)
-    folder = empty_lake.models_path.removesuffix("/models")
-    day = start + timedelta(days=2)
-    scored = empty_lake.read_dates(USER_SEGMENTS, day, day)
-    assert {row.model_id for row in scored.collect()} == {champion.model_id}
-    assert main(["--approve", "kmeans-typo", "--output-path", folder]) == 1
-    assert f"no model kmeans-typo; those that are not champion: {challenger.model_id}" in capsys.readouterr().err
-    assert main(["--approve", challenger.model_id, "--output-path", folder]) == 0
-    assert main(["--start-date", str(day), "--output-path", folder]) == 0
-    with Lakehouse("read", config.load(), output_path=folder) as lake:
-        approved = read_models(lake)[-1]
-        assert (approved.decision, approved.champion_from) == (CHAMPION, day + timedelta(days=1))
-        # A date that is done again says what it said.
-        assert {row.model_id for row in lake.read_dates(USER_SEGMENTS, day, day).collect()} == {champion.model_id}
-        assert run(lake, day + timedelta(days=1), MOVED) == []
-        following = lake.read_dates(USER_SEGMENTS, day + timedelta(days=1), day + timedelta(days=1))
-        assert {row.model_id for row in following.collect()} == {challenger.model_id}
-    assert main(["--reject", challenger.model_id, "--output-path", folder]) == 1
-    assert f"{challenger.model_id} is champion already, from {day + timedelta(days=1)} on" in capsys.readouterr().err
+def test_the_champion_is_challenged_after_a_week_and_by_the_same_users_not_beaten(story: dict[str, Step]) -> None:
+    step = story["a week later"]
+    assert step.trained == [("schedule", "kept")]
+    champion, challenger = model_of(step, TWO), model_of(step, NINE)
+    assert "0.020 is asked" in challenger.decision_reason
+    assert challenger.champion_from is None
+    assert [(s.segment_id, s.segment_name) for s in challenger.segments] == [
+        (s.segment_id, s.segment_name) for s in champion.segments
+    ]
+    assert step.scored_by == {champion.model_id}
 
 
-def test_new_settings_begin_with_the_newest_date_and_an_older_one_says_what_it_said(empty_lake: Lakehouse) -> None:
-    days = [date(2025, 2, day) for day in (1, 2, 3)]
-    for day in days[:2]:
-        run(empty_lake, day)
-    configure(empty_lake, num_clusters=2)
-    assert run(empty_lake, days[2]) == [("settings", "champion")]
-    assert run(empty_lake, days[1]) == []
-    models = {model.trained_on: model for model in read_models(empty_lake)}
-    assert [models[days[0]].k, models[days[2]].k] == [3, 2]
-    used = [{row.model_id for row in empty_lake.read_dates(USER_SEGMENTS, day, day).collect()} for day in days]
-    assert used == [{models[days[0]].model_id}] * 2 + [{models[days[2]].model_id}]
-    configure(empty_lake, num_clusters=2, model_policy="champion")
-    assert run(empty_lake, days[0]) == []
-    restated = empty_lake.read_dates(USER_SEGMENTS, days[0], days[0]).collect()
-    assert {row.model_id for row in restated} == {models[days[2]].model_id}
+def test_a_kept_challenger_counts_as_a_training_the_next_one_is_a_week_after_it(story: dict[str, Step]) -> None:
+    models = story["a week later"].models
+    champion, training = model_of(story["a week later"], TWO), Training(7, 0.02, needs_approval=False)
+
+    def reason(days: int, drift: list[str]) -> str | None:
+        day = NINE + timedelta(days=days)
+        return find_reason(models, champion, day, champion.settings_hash, drift, training)
+
+    assert [reason(days, []) for days in (1, 6, 7)] == [None, None, "schedule"]
+    # What has drifted from the champion has been tried already.
+    assert reason(1, ["they have drifted"]) is None
 
 
-def test_an_earlier_date_that_is_done_later_gets_the_segments_of_the_model_after_it(empty_lake: Lakehouse) -> None:
-    run(empty_lake, date(2025, 2, 10))
-    assert run(empty_lake, date(2025, 2, 1)) == [("first", "champion")]
-    earlier, later = read_models(empty_lake)
+def test_new_settings_begin_with_the_newest_date_and_an_older_one_says_what_it_said(story: dict[str, Step]) -> None:
+    step = story["other settings"]
+    assert step.trained == [("settings", "champion")]
+    newest = model_of(step, TEN)
+    assert (newest.k, step.scored_by) == (2, {newest.model_id})
+    again = story["the week again"]
+    assert (again.trained, again.scored_by) == ([], story["a week later"].scored_by)
+    restated = story["restated"]
+    assert (restated.trained, restated.scored_by) == ([], {newest.model_id})
+
+
+def test_an_earlier_date_that_is_done_later_gets_the_segments_of_the_model_after_it(story: dict[str, Step]) -> None:
+    assert story["earlier"].trained == [("first", "champion")]
+    earlier, later = model_of(story["earlier"], EARLIER), model_of(story["first"], START)
     assert earlier.compared_with == later.model_id
     assert {s.segment_id: s.segment_name for s in earlier.segments} == {
         s.segment_id: s.segment_name for s in later.segments
     }
 
 
-def test_a_name_that_a_person_gives_needs_no_training(empty_lake: Lakehouse) -> None:
-    day = date(2025, 2, 1)
-    run(empty_lake, day)
-    words = empty_lake.settings.segment_words
-    own = SegmentOverride(name="our best", story="They keep us alive.")
-    empty_lake.settings = dataclasses.replace(
-        empty_lake.settings, segment_words=dataclasses.replace(words, overrides={3: own})
-    )
-    assert run(empty_lake, day) == []
-    names = {row.segment_id: row.segment_name for row in empty_lake.read_dates(USER_SEGMENTS, day, day).collect()}
+def test_a_name_that_a_person_gives_needs_no_training(story: dict[str, Step]) -> None:
+    step = story["named"]
+    assert step.trained == []
+    names = {row.segment_id: row.segment_name for row in step.segments}
     assert names == {1: "segment 1", 2: "researchers", 3: "our best"}
-    stories = {row.segment_id: row.story for row in empty_lake.read_dates(SEGMENT_PROFILES, day, day).collect()}
+    stories = {row.segment_id: row.story for row in step.profiles}
     assert stories[3].startswith("They keep us alive. They are above average in ")
     assert stories[2].startswith("They search. ")
     assert stories[1].startswith("Nobody has named them. ")
+
+
+def test_a_better_model_waits_for_a_person_where_approval_is_asked(
+    empty_lake: Callable[[], Lakehouse], capsys: pytest.CaptureFixture[str]
+) -> None:
+    lake = empty_lake()
+    folder, following = lake.models_path.removesuffix("/models"), TWO + timedelta(days=1)
+    configure(lake, training=Training(every_days=2, min_silhouette_gain=0.02, needs_approval=True))
+    assert run(lake, START).trained == [("first", "champion")]  # without any there would be no segments
+    step = run(lake, TWO, MOVED)
+    champion, challenger = step.models
+    assert (step.trained, step.scored_by) == ([("schedule", "waiting")], {champion.model_id})
+    assert main(["--approve", "kmeans-typo", "--output-path", folder]) == 1
+    assert f"no model kmeans-typo; those that are not champion: {challenger.model_id}" in capsys.readouterr().err
+    assert main(["--approve", challenger.model_id, "--output-path", folder]) == 0
+    with Lakehouse("read", config.load(), output_path=folder) as lake:
+        models = read_models(lake)
+        assert (models[-1].decision, models[-1].champion_from) == (CHAMPION, following)
+        # A date that is done again says what it said.
+        assert find_champion(models, TWO, "as_of") == champion
+        step = run(lake, following, MOVED)
+        assert (step.trained, step.scored_by) == ([], {challenger.model_id})
+    assert main(["--reject", challenger.model_id, "--output-path", folder]) == 1
+    assert f"{challenger.model_id} is champion already, from {following} on" in capsys.readouterr().err

@@ -1,0 +1,110 @@
+"""Segments from day to day: of a population that does not change, and of one in which a tenth becomes others.
+
+Three months of 2,000 users, scored on 60 days in a row. In the first 30 nothing changes and each weekly training takes
+over, better or not; then a tenth of the users becomes another persona, and no model is trained.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+from collections import Counter
+from itertools import pairwise
+
+import pytest
+from pyspark.sql import functions as F
+
+from data_generator.population import PersonaMove
+from spark_jobs.lakehouse import Lakehouse
+from spark_jobs.segment_identity import NEW_USERS
+from spark_jobs.segment_models import TrainedModel, load_pipeline, read_models
+from spark_jobs.tables import SEGMENT_TRANSITIONS, USER_FEATURES, USER_SEGMENTS
+from spark_jobs.user_segmentation_ml import score_users, segment_dates
+from tests.benchmarks.generated_features import generate, read_features, read_personas, write_daily_activity
+from tests.unit.spark_jobs.three_groups import configure
+
+DAY = dt.timedelta(days=1)
+USERS, EVENTS = 2_000, 15_000
+FIRST = dt.date(2025, 4, 1)
+UNCHANGED = [FIRST + number * DAY for number in range(29, 59)]
+CHANGING = [FIRST + number * DAY for number in range(59, 89)]
+MOVE = PersonaMove(CHANGING[0], "window_shopper", "loyal_buyer", 0.1)
+
+
+@pytest.fixture(scope="module")
+def scored(lakehouse: Lakehouse, tmp_path_factory: pytest.TempPathFactory) -> Lakehouse:
+    """Every day of both months has its segments."""
+    folder = tmp_path_factory.mktemp("activity")
+    write_daily_activity(lakehouse.spark, generate(FIRST, 89, events=EVENTS, users=USERS, move=MOVE), folder)
+    days = [*UNCHANGED, *CHANGING]
+    lakehouse.replace_dates(USER_FEATURES, read_features(lakehouse.spark, folder, days), days)
+    training = lakehouse.settings.pipeline.segmentation.training
+    for month, every_days in ((UNCHANGED, 7), (CHANGING, 999)):
+        configure(lakehouse, training=dataclasses.replace(training, every_days=every_days, min_silhouette_gain=-1.0))
+        reports = list(segment_dates(lakehouse, month))
+        assert len(reports) == len(month)
+    return lakehouse
+
+
+@pytest.fixture(scope="module")
+def models(scored: Lakehouse) -> list[TrainedModel]:
+    """Those of the month in which nothing changes."""
+    return [model for model in read_models(scored) if model.trained_on in UNCHANGED]
+
+
+def test_each_training_of_an_unchanged_population_takes_over_and_renames_no_segment(models: list[TrainedModel]) -> None:
+    assert len(models) >= 5  # the first and four that followed
+    names: dict[int, str] = {}
+    for model in models:
+        assert model.decision == "champion"
+        for segment in model.segments:
+            assert names.setdefault(segment.segment_id, segment.segment_name) == segment.segment_name
+    assert {segment.segment_id for segment in models[0].segments} == names.keys()
+
+
+def test_a_training_on_an_unchanged_population_moves_one_user_in_twenty_at_most(
+    scored: Lakehouse, models: list[TrainedModel]
+) -> None:
+    """Of the same users on the same day: those to whom the model and the one before it give different segments."""
+    for before, after in pairwise(models):
+        features = scored.read_dates(USER_FEATURES, after.trained_on, after.trained_on).persist()
+        segments = [
+            score_users(features, (model, load_pipeline(model)), scored.settings.segment_words).select(
+                "user_id", F.col("segment_id").alias(name)
+            )
+            for model, name in ((before, "was"), (after, "now"))
+        ]
+        both = segments[0].join(segments[1], "user_id").where(f"was <> {NEW_USERS}")
+        known, moved = both.agg(F.count("*"), F.count_if("was <> now")).collect()[0]
+        assert known > 0.9 * USERS
+        assert moved <= 0.05 * known, (before.model_id, after.model_id)
+
+
+def test_a_tenth_of_the_users_that_becomes_another_persona_is_the_flow_of_the_transitions(scored: Lakehouse) -> None:
+    """Summed over the month after the move, less what flows back: from the one persona's segment to the other's."""
+    truth, moved = (read_personas(FIRST, USERS, move) for move in (None, dataclasses.replace(MOVE, since=FIRST)))
+    was, now = (segments_of(scored, day) for day in (UNCHANGED[-1], CHANGING[-1]))
+    source, target = (
+        Counter(was[user] for user in was if truth[user] == persona).most_common(1)[0][0]
+        for persona in (MOVE.from_persona, MOVE.to_persona)
+    )
+    movers = {user for user in truth if truth[user] != moved[user]} & was.keys() & now.keys()
+    assert len(movers) > 0.08 * USERS
+    flow = {user for user in was.keys() & now.keys() if (was[user], now[user]) == (source, target)}
+    assert len(flow & movers) >= 0.8 * len(flow)
+    assert len(flow & movers) >= 0.8 * len(movers)
+    # The table says the same without naming anybody: what has left the one segment has come to the other.
+    months = scored.read_dates(SEGMENT_TRANSITIONS, CHANGING[0], CHANGING[-1])
+    rows = months.groupBy("from_segment_id", "to_segment_id").agg(F.sum("users").alias("users")).collect()
+    net = Counter[int | None]()
+    for row in rows:
+        net[row.from_segment_id] -= row.users
+        net[row.to_segment_id] += row.users
+    assert 0.8 * len(movers) <= -net[source] <= len(movers) / 0.8
+    assert 0.8 * len(movers) <= net[target] <= len(movers) / 0.8
+
+
+def segments_of(lakehouse: Lakehouse, day: dt.date) -> dict[str, int]:
+    """User -> segment, of users with enough history."""
+    rows = lakehouse.read_dates(USER_SEGMENTS, day, day).where(f"segment_id <> {NEW_USERS}")
+    return {row.user_id: row.segment_id for row in rows.select("user_id", "segment_id").collect()}
