@@ -18,6 +18,9 @@ LONGEST_FIRST = (
     "unit/spark_jobs",
     "unit",
     "quality",
+    "integration/test_pipeline.py",
+    "integration/test_backfill.py",
+    "integration/test_keeping.py",
     "integration",
 )
 

@@ -60,7 +60,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[Records]:
     """What is published, in the place of a broker."""
     published: list[Records] = []
 
-    class ListSink:
+    class RecordingSink:
         def __init__(self, *_: object) -> None:
             pass
 
@@ -70,7 +70,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[Records]:
         def close(self) -> Delivery:
             return Delivery(sum(map(len, published)), 0)
 
-    monkeypatch.setattr(requeue_quarantined, "KafkaSink", ListSink)
+    monkeypatch.setattr(requeue_quarantined, "KafkaSink", RecordingSink)
     return published
 
 

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pyspark.sql import Row
 
-import config
 from config.loader import SegmentOverride, Training
 from spark_jobs.lakehouse import Lakehouse
 from spark_jobs.segment_models import CHAMPION, TrainedModel, find_champion, find_reason, read_models
 from spark_jobs.tables import SEGMENT_PROFILES, USER_SEGMENTS
 from spark_jobs.user_segmentation_ml import main, segment_dates
+from tests.unit.spark_jobs.small_frames import open_lake
 from tests.unit.spark_jobs.three_groups import IDLE, ON_FIRST, SEEKERS, configure, rebuild_features, write_settings
 
 SPREAD = {
@@ -32,20 +32,12 @@ ONE, TWO, NINE, TEN = (START + timedelta(days=days) for days in (1, 2, 9, 10))
 EARLIER = START - timedelta(days=9)
 
 
-@pytest.fixture(scope="module")
-def empty_lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Lakehouse]]:
-    """Opens a lakehouse without features and models."""
-    with pytest.MonkeyPatch.context() as patch, contextlib.ExitStack() as opened:
+@pytest.fixture(scope="module", autouse=True)
+def _settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
         for name, file in write_settings(tmp_path_factory.mktemp("settings")).items():
             patch.setenv(name, file)
-
-        def open_one() -> Lakehouse:
-            folder = tmp_path_factory.mktemp("policy")
-            lakehouse = opened.enter_context(Lakehouse("policy", config.load(), output_path=str(folder)))
-            lakehouse.create_tables()
-            return lakehouse
-
-        yield open_one
+        yield
 
 
 @dataclass(frozen=True)
@@ -77,9 +69,14 @@ def run(lakehouse: Lakehouse, day: date, users: dict[str, Any] = SPREAD) -> Step
 
 
 @pytest.fixture(scope="module")
-def story(empty_lake: Callable[[], Lakehouse]) -> dict[str, Step]:
+def story(_settings: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Step]:
     """One lake from its first date on; each step builds on those before it."""
-    lake, told = empty_lake(), dict[str, Step]()
+    with open_lake(tmp_path_factory.mktemp("story")) as lake:
+        return tell(lake)
+
+
+def tell(lake: Lakehouse) -> dict[str, Step]:
+    told: dict[str, Step] = {}
     drift = dataclasses.replace(lake.settings.pipeline.segmentation.drift, max_feature_index=0.25)
     configure(lake, drift=drift)
     told["first"] = run(lake, START)
@@ -184,19 +181,19 @@ def test_a_name_that_a_person_gives_needs_no_training(story: dict[str, Step]) ->
 
 
 def test_a_better_model_waits_for_a_person_where_approval_is_asked(
-    empty_lake: Callable[[], Lakehouse], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    lake = empty_lake()
-    folder, following = lake.models_path.removesuffix("/models"), TWO + timedelta(days=1)
-    configure(lake, training=Training(every_days=2, min_silhouette_gain=0.02, needs_approval=True))
-    assert run(lake, START).trained == [("first", "champion")]  # without any there would be no segments
-    step = run(lake, TWO, MOVED)
+    folder, following = str(tmp_path), TWO + timedelta(days=1)
+    with open_lake(tmp_path) as lake:
+        configure(lake, training=Training(every_days=2, min_silhouette_gain=0.02, needs_approval=True))
+        assert run(lake, START).trained == [("first", "champion")]  # without any there would be no segments
+        step = run(lake, TWO, MOVED)
     champion, challenger = step.models
     assert (step.trained, step.scored_by) == ([("schedule", "waiting")], {champion.model_id})
     assert main(["--approve", "kmeans-typo", "--output-path", folder]) == 1
     assert f"no model kmeans-typo; those that are not champion: {challenger.model_id}" in capsys.readouterr().err
     assert main(["--approve", challenger.model_id, "--output-path", folder]) == 0
-    with Lakehouse("read", config.load(), output_path=folder) as lake:
+    with open_lake(tmp_path) as lake:
         models = read_models(lake)
         assert (models[-1].decision, models[-1].champion_from) == (CHAMPION, following)
         # A date that is done again says what it said.
