@@ -49,6 +49,7 @@ with DAG(
     description="Ask a person whether a model becomes champion",
     doc_md=__doc__,
     schedule=None,
+    is_paused_upon_creation=False,  # the daily run triggers it: nobody would see the question of a paused one
     start_date=dt.datetime(2019, 1, 1, tzinfo=dt.UTC),
     default_args=DEFAULT_ARGUMENTS,
     tags=["keeping"],

@@ -1,4 +1,4 @@
-"""Rollback, requeueing, maintenance and forgetting a user on a real stack of its own: make, Airflow, Glue, S3, Kafka.
+"""Rollback, requeueing, maintenance, forgetting a user and approving a model on a real stack of its own.
 
 The tests build on each other, in the order in which they stand, over one generated date.
 """
@@ -31,8 +31,14 @@ EVENTS = 1_500
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     """In place of the one that all integration tests share: test_pipeline generates the same date there."""
     folder = tmp_path_factory.mktemp("keeping")
+
+    def alter(pipeline: dict[str, Any]) -> None:
+        train_little(pipeline)
+        pipeline["segmentation"]["min_sessions"] = 1
+        pipeline["segmentation"]["training"]["needs_approval"] = True
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LAKEHOUSE_PIPELINE", write_altered(folder, CONFIG_DIR / "pipeline.yaml", train_little))
+        patch.setenv("LAKEHOUSE_PIPELINE", write_altered(folder, CONFIG_DIR / "pipeline.yaml", alter))
         with start_stack(folder) as running:
             yield running
 
@@ -160,6 +166,18 @@ def test_maintenance_leaves_rows_and_the_position_of_landing_as_they_are(stack: 
 
 
 @pytest.mark.usefixtures("one_date")
+def test_a_model_of_other_settings_waits_for_a_person(stack: RunningStack, catalog: Catalog) -> None:
+    submit(stack, "user_segmentation_ml", "--start-date", str(DATE), "--num-clusters", "5")
+    models = {row["k"]: row for row in rows(catalog, "model_runs")}
+    assert {k: (row["decision"], row["champion_from"]) for k, row in models.items()} == {
+        min(models): ("champion", DATE),
+        5: ("waiting", None),
+    }
+    scored = {row["model_id"] for row in rows(catalog, "user_segments")}
+    assert scored == {models[min(models)]["model_id"]}
+
+
+@pytest.mark.usefixtures("one_date")
 def test_a_user_forgotten_by_the_dag_is_in_no_file_and_no_rerun_brings_them_back(
     stack: RunningStack, catalog: Catalog
 ) -> None:
@@ -189,3 +207,20 @@ def test_a_user_forgotten_by_the_dag_is_in_no_file_and_no_rerun_brings_them_back
     segmented = [row for row in rows(catalog, "user_segments") if row["snapshot_date"] == DATE]
     profiled = sum(row["users"] for row in rows(catalog, "segment_profiles") if row["snapshot_date"] == DATE)
     assert profiled == len(segmented) == run["segmented_users"]
+
+
+@pytest.mark.usefixtures("one_date")
+def test_the_daily_run_asks_about_the_waiting_model_and_who_approves_is_obeyed(
+    stack: RunningStack, catalog: Catalog
+) -> None:
+    """The run is that of the backfill in the test before."""
+    (waiting,) = [row for row in rows(catalog, "model_runs") if row["decision"] == "waiting"]
+    api, path = AirflowApi(stack.layout), f"/dags/approve_model/dagRuns/{waiting['model_id']}"
+    asked = f"{path}/taskInstances/ask"
+    wait_until(lambda: api.request("GET", asked)["state"] == "awaiting_input", seconds=180)
+    api.request("PATCH", f"{asked}/-1/hitlDetails", json={"chosen_options": ["Approve"], "params_input": {}})
+    wait_until(lambda: api.request("GET", path)["state"] in FINISHED, seconds=600)
+    assert api.request("GET", path)["state"] == "success"
+    (approved,) = [row for row in rows(catalog, "model_runs") if row["model_id"] == waiting["model_id"]]
+    assert (approved["decision"], approved["decision_reason"]) == ("champion", "approved by a person")
+    assert approved["champion_from"] == DATE + dt.timedelta(days=1)

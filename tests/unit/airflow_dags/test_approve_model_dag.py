@@ -12,10 +12,10 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-import yaml
 
 from config.loader import CONFIG_DIR, PROJECT_ROOT
 from spark_jobs import user_segmentation_ml
+from tests.altered_settings import write_altered
 from tests.unit.airflow_dags import import_with_home
 
 MODEL = "kmeans-2025-04-01-k4-0a1b2c3d"
@@ -77,6 +77,7 @@ def test_it_runs_only_when_triggered_with_a_model(dag: Any) -> None:
     from airflow.sdk.exceptions import ParamValidationError
 
     assert dag.schedule is None
+    assert dag.is_paused_upon_creation is False  # nobody would see the question
     assert dag.doc_md
     assert dag.max_active_runs > 1  # a question that waits for a week holds up no other
     for missing in (None, ""):
@@ -86,10 +87,10 @@ def test_it_runs_only_when_triggered_with_a_model(dag: Any) -> None:
 
 def daily_tasks(folder: Path, needs_approval: bool) -> dict[str, Any]:
     """Tasks of the daily DAG under the setting: what is upstream, the trigger rule; parsed by a new process."""
-    content = yaml.safe_load((CONFIG_DIR / "pipeline.yaml").read_text(encoding="utf-8"))
-    content["segmentation"]["training"]["needs_approval"] = needs_approval
-    file = folder / "pipeline.yaml"
-    file.write_text(yaml.safe_dump(content), encoding="utf-8")
+
+    def alter(pipeline: dict[str, Any]) -> None:
+        pipeline["segmentation"]["training"]["needs_approval"] = needs_approval
+
     code = (
         "import json; from airflow_dags.clickstream_pipeline_dag import dag; print(json.dumps({t.task_id: "
         "[sorted(t.upstream_task_ids), t.trigger_rule.value, t.is_mapped and {k: v for k, v in t.partial_kwargs.items()"
@@ -99,7 +100,11 @@ def daily_tasks(folder: Path, needs_approval: bool) -> dict[str, Any]:
     result = subprocess.run(
         [sys.executable, "-c", code],
         cwd=PROJECT_ROOT,
-        env=environment | {"AIRFLOW_HOME": str(folder), "LAKEHOUSE_PIPELINE": str(file)},
+        env=environment
+        | {
+            "AIRFLOW_HOME": str(folder),
+            "LAKEHOUSE_PIPELINE": write_altered(folder, CONFIG_DIR / "pipeline.yaml", alter),
+        },
         capture_output=True,
         text=True,
         timeout=120,
