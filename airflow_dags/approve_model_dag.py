@@ -9,7 +9,8 @@ One run = one model that waits for a person: who answers `Approve` makes it cham
 **Outputs** the decision in that row and in the model's `model.json`. An approved model scores the first date that has
 no segments yet and those after it; `user_segmentation_ml --approve MODEL --start-date DATE` names another date.
 
-**A rerun is safe.** A rejected model stays rejected, and one that is champion is refused by name.
+**A rerun is safe.** What is decided already stays as it is; a model that was compared with a champion of before is
+refused with the remedy.
 
 **When it fails** nobody has answered for a week: the model still waits, and clearing the task `ask` asks again. Where
 `approve` or `reject` is red, its log says why; mend that and clear it: the answer is kept.

@@ -33,6 +33,7 @@ from spark_jobs.forgotten_users import EMPTIED, ERROR_TYPE, Tombstones, read_tom
 from spark_jobs.lakehouse import ConcurrentCommitError, Lakehouse, losing_to_others
 from spark_jobs.maintain_tables import call, carry_forward, drop_dead_branches, expire_snapshots
 from spark_jobs.run_remarks import add_remark
+from spark_jobs.segment_models import read_models
 from spark_jobs.segment_profiles import profile_segments
 from spark_jobs.tables import (
     EVENTS,
@@ -158,7 +159,8 @@ def profile_date(lakehouse: Lakehouse, user: User, date: dt.date) -> DataFrame:
     names = tuple(before[0]) if before else ()
     features = read_features(lakehouse, date, names).drop("snapshot_date")
     users = read_segments(lakehouse, user, date).join(features, "user_id", "left")
-    return profile_segments(users, names, lakehouse.settings.segment_words)
+    given = {segment.segment_id: segment.segment_name for model in read_models(lakehouse) for segment in model.segments}
+    return profile_segments(users, names, lakehouse.settings.segment_words, given)
 
 
 def recount_runs(lakehouse: Lakehouse) -> None:

@@ -225,10 +225,14 @@ class Lakehouse:
         writer.overwrite(F.col(table.partition_column).isin([F.lit(day) for day in dates]))
 
     def merge_rows(self, table: Table, frame: DataFrame, key: str) -> None:
-        """Insert the rows of `frame`, or put them in the place of those with the same `key`, in one commit."""
+        """Insert the rows of `frame`, or put them in the place of those with the same `key`, in one commit.
+
+        Raises ConcurrentCommitError where another run was faster.
+        """
         name = self.identifier(table)
         merge = frame.alias("new").mergeInto(name, F.col(f"{name}.{key}") == F.col(f"new.{key}"))
-        merge.whenMatched().updateAll().whenNotMatched().insertAll().merge()
+        with losing_to_others(f"{name} was changed by another run meanwhile"):
+            merge.whenMatched().updateAll().whenNotMatched().insertAll().merge()
 
     def start_history(self, table: Table) -> int:
         """Id of the newest snapshot; an empty table gets its first one, so that there is always one to compare with."""

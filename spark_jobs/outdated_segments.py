@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Collection
 
 from spark_jobs.lakehouse import Lakehouse
-from spark_jobs.tables import LONGEST_WINDOW_DAYS, USER_FEATURES, USER_SEGMENTS
+from spark_jobs.tables import USER_FEATURES, USER_SEGMENTS
 
 REBUILT_KEY = "rebuilt-snapshots"
 READ_KEY = "features-snapshot"
@@ -32,13 +31,6 @@ def find_outdated_segments(lakehouse: Lakehouse) -> set[dt.date]:
         rebuilt = json.loads(snapshot.summary().get(REBUILT_KEY) or "[]")
         outdated |= waiting & set(map(dt.date.fromisoformat, rebuilt))
     return outdated
-
-
-def find_followers(lakehouse: Lakehouse, dates: Collection[dt.date]) -> set[dt.date]:
-    """The scored dates in the window after those of `dates` that never were: their history leaves these out."""
-    scored = lakehouse.partition_dates(USER_SEGMENTS)
-    window = dt.timedelta(days=LONGEST_WINDOW_DAYS)
-    return {day for day in scored for new in set(dates).difference(scored) if new < day < new + window}
 
 
 def keep_outdated_segments(lakehouse: Lakehouse) -> None:

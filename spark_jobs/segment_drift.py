@@ -6,6 +6,7 @@ ln(now / then). Below 0.1 nothing has moved, above 0.25 it has (Siddiqi, Credit 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -23,7 +24,7 @@ LEAST_SHARE = 1e-4  # an empty bin counts as this much, or one user would be inf
 
 @dataclass(frozen=True)
 class Baseline:
-    """What scored users looked like in training.
+    """What users with a segment look like, in training and on a later date.
 
     `edges` are the inner bounds of each feature's bins in its own unit, `shares` the share of the users in each bin;
     `segment_shares` the share of each segment id; `distance_mean` the mean distance to the centroid.
@@ -47,34 +48,27 @@ class Baseline:
 def measure_baseline(scored: DataFrame, features: Sequence[str]) -> Baseline:
     """From users with a segment, one row each; equal values share a bin, so that there may be fewer than ten."""
     quantiles = [position / BINS for position in range(1, BINS)]
-    row = scored.agg(
-        *[F.percentile_approx(name, quantiles) for name in features], F.avg("distance_to_centroid")
-    ).collect()[0]
-    edges = {name: sorted(set(values)) for name, values in zip(features, row[:-1], strict=True)}
-    return Baseline(edges, bin_shares(scored, edges), segment_shares(scored), row[-1])
+    row = scored.agg(*[F.percentile_approx(name, quantiles) for name in features]).collect()[0]
+    return describe_users(scored, {name: sorted(set(values)) for name, values in zip(features, row, strict=True)})
 
 
-def bin_shares(scored: DataFrame, edges: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:
-    """The share of the users in each bin; a bin holds its upper edge."""
+def describe_users(scored: DataFrame, edges: dict[str, list[float]]) -> Baseline:
+    """What users with a segment look like in the bins of `edges`; a bin holds its upper edge. Reads them once."""
     counts = [
         F.count_if((F.col(name) > F.lit(low)) & (F.col(name) <= F.lit(high)))
         for name, inner in edges.items()
         for low, high in _bins(inner)
     ]
-    row = scored.agg(*counts, F.count("*")).collect()[0]
-    shares: dict[str, list[float]] = {}
-    position = 0
-    for name, inner in edges.items():
-        shares[name] = [count / row[-1] for count in row[position : position + len(inner) + 1]]
-        position += len(inner) + 1
-    return shares
-
-
-def segment_shares(scored: DataFrame) -> dict[int, float]:
-    """Segment id -> share of the users."""
-    counts = {row.segment_id: row["count"] for row in scored.groupBy("segment_id").count().collect()}
-    users = sum(counts.values())
-    return {segment: counts[segment] / users for segment in sorted(counts)}
+    per_segment = scored.groupBy("segment_id").agg(F.count("*"), F.sum("distance_to_centroid"), *counts).collect()
+    rows = sorted(per_segment, key=lambda row: int(row.segment_id))
+    _, users, distance, *in_bins = (math.fsum(values) for values in zip(*rows, strict=True))
+    shares = iter([count / users for count in in_bins])
+    return Baseline(
+        edges=edges,
+        shares={name: [next(shares) for _ in _bins(inner)] for name, inner in edges.items()},
+        segment_shares={row.segment_id: row[1] / users for row in rows},
+        distance_mean=distance / users,
+    )
 
 
 def population_stability_index(then: Sequence[float], now: Sequence[float]) -> float:
@@ -86,19 +80,18 @@ def population_stability_index(then: Sequence[float], now: Sequence[float]) -> f
 def find_drift(scored: DataFrame, baseline: Baseline, limits: Drift) -> list[str]:
     """A sentence for each limit that the users of a date exceed; `scored` has a row for each with a segment."""
     found = []
-    now = bin_shares(scored, baseline.edges)
+    now = describe_users(scored, baseline.edges)
     for name, then in baseline.shares.items():
-        index = population_stability_index(then, now[name])
+        index = population_stability_index(then, now.shares[name])
         if index > limits.max_feature_index:
             found.append(f"{name} has a stability index of {index:.2f}, above {limits.max_feature_index:.2f}")
-    shares = segment_shares(scored)
-    for segment in sorted(shares.keys() | baseline.segment_shares.keys()):
-        before, after = baseline.segment_shares.get(segment, 0.0), shares.get(segment, 0.0)
+    for segment in sorted(now.segment_shares.keys() | baseline.segment_shares.keys()):
+        before, after = baseline.segment_shares.get(segment, 0.0), now.segment_shares.get(segment, 0.0)
         if abs(after - before) > limits.max_segment_share_change:
             found.append(f"segment {segment} has {after:.1%} of the users instead of {before:.1%}")
-    distance = scored.agg(F.avg("distance_to_centroid")).collect()[0][0]
-    if distance > limits.max_distance_ratio * baseline.distance_mean:
-        found.append(f"users are {distance / baseline.distance_mean:.2f} times as far from their centroids")
+    if baseline.distance_mean and now.distance_mean > limits.max_distance_ratio * baseline.distance_mean:
+        ratio = now.distance_mean / baseline.distance_mean
+        found.append(f"users are {ratio:.2f} times as far from their centroids")
     return found
 
 

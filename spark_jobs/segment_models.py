@@ -104,10 +104,9 @@ def find_champion(models: Sequence[TrainedModel], date: dt.date, policy: str) ->
 
 
 def find_relative(models: Sequence[TrainedModel], date: dt.date) -> TrainedModel | None:
-    """Whose segments a model trained on `date` continues: the champion before it, else the first one after it."""
-    champions = [m for m in models if m.champion_from and m.trained_on != date]
-    before = [m for m in champions if m.trained_on < date]
-    return max(before, key=_since) if before else min(champions, key=_since, default=None)
+    """Whose segments a model trained on `date` continues: the champion of the date, else the first one after it."""
+    champions = [m for m in models if m.champion_from]
+    return find_champion(models, date, "as_of") or min(champions, key=_since, default=None)
 
 
 def _since(model: TrainedModel) -> tuple[dt.date, dt.date, str]:
@@ -132,16 +131,34 @@ def find_reason(
         return "first"
     known = [m for m in models if m.trained_on <= date]
     is_newest = len(known) == len(models)
-    if is_newest and not any(m.settings_hash == settings_hash for m in known if m.trained_on >= champion.trained_on):
+    if is_newest and champion.settings_hash != settings_hash and not _was_judged(known, champion, settings_hash):
         return "settings"
     if any(m.trained_on == date for m in known):
         return None
-    last = max(known, key=lambda m: (m.trained_on, m.model_id))
+    last = max(known, key=lambda m: (m.trained_on, m.model_id), default=champion)
     if date - last.trained_on >= dt.timedelta(days=training.every_days):
         return "schedule"
     if drift and last.trained_on <= champion.trained_on:
         return f"drift: {'; '.join(drift)}"
     return None
+
+
+def _was_judged(models: Sequence[TrainedModel], champion: TrainedModel, settings_hash: str) -> bool:
+    """Whether a model with these settings was trained since the champion was, and waits or was turned down."""
+    return any(
+        m.settings_hash == settings_hash
+        and (m.trained_on > champion.trained_on or (m.trained_on == champion.trained_on and m.decision != KEPT))
+        for m in models
+    )
+
+
+def find_replaced(models: Sequence[TrainedModel], model: TrainedModel) -> list[TrainedModel]:
+    """The champions from the same date on as `model`, a new one, as they are from now on: no champions."""
+    return [
+        replace(m, decision=KEPT, decision_reason=f"replaced by {model.model_id} on its first date", champion_from=None)
+        for m in models
+        if model.champion_from and m.champion_from == model.champion_from and m.model_id != model.model_id
+    ]
 
 
 def load_pipeline(model: TrainedModel) -> PipelineModel:
@@ -169,29 +186,42 @@ def save_model(lakehouse: Lakehouse, model: TrainedModel, pipeline: PipelineMode
 
 
 def record_model(lakehouse: Lakehouse, model: TrainedModel) -> None:
-    """Write the model's metadata and its row of `model_runs`, replacing what has the same id."""
-    row = model.to_row()
-    lakehouse.write_text(f"{model.artifact}/model.json", model.to_text())
-    frame = lakehouse.spark.createDataFrame(
-        [tuple(_plain(row[name]) for name in MODEL_RUNS.column_names)], MODEL_RUNS.ddl
-    )
-    lakehouse.merge_rows(MODEL_RUNS, frame, "model_id")
+    """Write the model's metadata and its row of `model_runs`, with the rows of the champions that it replaces, in one
+    commit."""
+    models = [model, *find_replaced(read_models(lakehouse), model)]
+    for each in models:
+        lakehouse.write_text(f"{each.artifact}/model.json", each.to_text())
+    rows = [tuple(_plain(each.to_row()[name]) for name in MODEL_RUNS.column_names) for each in models]
+    lakehouse.merge_rows(MODEL_RUNS, lakehouse.spark.createDataFrame(rows, MODEL_RUNS.ddl), "model_id")
 
 
 def decide_on(
     lakehouse: Lakehouse, model_id: str, *, is_approved: bool, champion_from: dt.date, reason: str
 ) -> TrainedModel:
-    """Make a waiting or kept model champion from a date on, or reject it. Raises ModelError for another one."""
+    """Make a model champion from a date on, or reject it; where it is decided so already, nothing changes.
+
+    Raises ModelError for one that is not there, one that is champion, and one whose segments were not continued from
+    those of today's champion.
+    """
     models = {model.model_id: model for model in read_models(lakehouse)}
     model = models.get(model_id)
     if model is None:
         known = ", ".join(m.model_id for m in models.values() if m.decision != CHAMPION) or "none"
         raise ModelError(f"model_runs has no model {model_id}; those that are not champion: {known}")
+    wanted = CHAMPION if is_approved else REJECTED
+    if (model.decision, model.decision_reason) == (wanted, reason):
+        return model
     if model.decision == CHAMPION:
         raise ModelError(f"{model_id} is champion already, from {model.champion_from} on")
+    champion = find_champion(list(models.values()), champion_from, "as_of")
+    if is_approved and champion and model.compared_with != champion.model_id:
+        raise ModelError(
+            f"{model_id} continues the segments of {model.compared_with}, but {champion.model_id} is champion by now; "
+            "train a new one with --train"
+        )
     decided = replace(
         model,
-        decision=CHAMPION if is_approved else REJECTED,
+        decision=wanted,
         decision_reason=reason,
         champion_from=champion_from if is_approved else None,
     )

@@ -146,7 +146,9 @@ def _fit_rates(features: DataFrame, rate_features: Mapping[str, str]) -> dict[st
 
 def _draw_to_mean(name: str, count: str, rate: _Rate) -> str:
     mean = _number(rate.mean)
-    weight = f"`{count}` / (`{count}` + {_number(rate.chance / rate.spread)})" if rate.chance else "1.0D"
+    weight = f"if(`{count}` > 0, 1.0D, 0.0D)"
+    if rate.chance:
+        weight = f"`{count}` / (`{count}` + {_number(rate.chance / rate.spread)})"
     return f"coalesce({mean} + (`{name}` - {mean}) * {weight}, {mean})"
 
 

@@ -51,10 +51,12 @@ def describe_groups(
     return groups, {name: everybody[f"mean_{name}"] for name in features}
 
 
-def profile_segments(scored: DataFrame, features: Sequence[str], words: SegmentWords) -> DataFrame:
+def profile_segments(
+    scored: DataFrame, features: Sequence[str], words: SegmentWords, given: Mapping[int, str]
+) -> DataFrame:
     """One row per segment, in the columns of `segment_profiles`, from the scored users of one date.
 
-    `scored` has segment, name, model and `features` of every user.
+    `scored` has segment, name, model and `features` of every user; `given` has, by id, the names that rules gave.
     """
     by = ("segment_id", "segment_name", "model_id", "snapshot_date")
     groups, averages = describe_groups(scored, by, features)
@@ -65,7 +67,7 @@ def profile_segments(scored: DataFrame, features: Sequence[str], words: SegmentW
         ranked = sorted(group.deviations, key=lambda name: (-abs(group.deviations[name]), name))
         distinctive = ranked[:DISTINCTIVE_FEATURES]
         values = {name: group.key[name] for name in by} | {
-            "story": f"{introduce(segment_id, segment_name, words)} "
+            "story": f"{introduce(segment_id, given.get(segment_id, segment_name), words)} "
             f"{set_apart(distinctive, group.means, averages, words.phrases)}".strip(),
             "users": group.users,
             "users_share": group.users / everybody,
@@ -82,12 +84,12 @@ def _deviation(value: float, everybody: Row, name: str) -> float:
     return round((value - everybody[f"mean_{name}"]) / spread, DIGITS) if spread else 0.0
 
 
-def introduce(segment_id: int, segment_name: str, words: SegmentWords) -> str:
+def introduce(segment_id: int, given_name: str, words: SegmentWords) -> str:
     """The first sentence: a person's for this segment, else that of the rule which gave the name."""
     own = words.new_users if segment_id == NEW_USERS else words.overrides.get(segment_id)
     if own and own.story:
         return own.story
-    return {rule.name: rule.story for rule in words.names}.get(segment_name, words.unnamed_story)
+    return {rule.name: rule.story for rule in words.names}.get(given_name, words.unnamed_story)
 
 
 def set_apart(

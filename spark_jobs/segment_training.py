@@ -30,6 +30,7 @@ from spark_jobs.segment_profiles import describe_groups
 
 USERS_PER_PARTITION = 200_000
 USERS_PER_CLUSTER = 2
+FAR_AWAY = 1e9  # in standard deviations: where a cluster without users is, which is like none of before
 
 
 class TooFewUsersError(Exception):
@@ -68,7 +69,7 @@ def train_model(
     settings_hash = hash_settings(settings)
     model_id = f"kmeans-{date}-k{chosen.k}-{settings_hash}"
     pipeline = PipelineModel(stages=[*preparation.pipeline.stages, fitted[chosen.k][1]])
-    clusters = tuple(Segment(cluster, 0, "") for cluster in range(chosen.k))
+    clusters = tuple(Segment(cluster, 0, "") for cluster in range(len(fitted[chosen.k][1].clusterCenters())))
     return TrainedModel(
         model_id=model_id,
         trained_on=date,
@@ -149,10 +150,13 @@ def continue_segments(
         old = {segment.cluster: segment for segment in before.segments}
         kept = {new: old[was] for new, was in match_clusters(comparison, settings.identity).items()}
     groups, _ = describe_groups(clusters, ["cluster"], model.features)
-    sizes = {group.key.cluster: group.users for group in groups}
+    # A cluster may be empty: it is a segment nevertheless, for users of later dates.
+    sizes = {segment.cluster: 0 for segment in model.segments} | {group.key.cluster: group.users for group in groups}
     ids = number_segments(sizes, {cluster: segment.segment_id for cluster, segment in kept.items()}, used_ids)
     taken = {segment.segment_id: segment.segment_name for segment in kept.values()}
-    names = name_segments({ids[group.key.cluster]: group.deviations for group in groups}, rules, taken)
+    deviations: dict[int, dict[str, float]] = {ids[cluster]: {} for cluster in sizes}
+    deviations |= {ids[group.key.cluster]: group.deviations for group in groups}
+    names = name_segments(deviations, rules, taken)
     going_on = {segment.segment_id for segment in kept.values()}
     gone = [segment for segment in (before.segments if before else ()) if segment.segment_id not in going_on]
     shares = {ids[cluster]: share for cluster, share in model.baseline.segment_shares.items()}
@@ -174,7 +178,7 @@ def compare_clusters(features: DataFrame, pipeline: PipelineModel, before: Pipel
     rows = both.groupBy("cluster").agg(Summarizer.mean(F.col("scaled_before")).alias("centroid")).collect()
     centroids_before = np.array(cast(KMeansModel, before.stages[-1]).clusterCenters())
     k = len(cast(KMeansModel, pipeline.stages[-1]).clusterCenters())
-    centroids = np.full((k, centroids_before.shape[1]), np.inf)
+    centroids = np.full((k, centroids_before.shape[1]), FAR_AWAY)
     for row in rows:
         centroids[row.cluster] = row.centroid.toArray()
     members = np.zeros((k, len(centroids_before)), dtype=np.int64)

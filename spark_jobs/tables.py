@@ -326,7 +326,7 @@ MODEL_RUNS = Table(
     _columns(
         ("model_id", "STRING", "model: training date, k and a hash of features and settings"),
         ("trained_on", "DATE", "snapshot date of the training features"),
-        ("training_reason", "STRING", "why it was trained: first, settings, schedule, or drift and which"),
+        ("training_reason", "STRING", "why it was trained: first, settings, schedule, asked, or drift and which"),
         ("data_from", "DATE", "first date that the features see"),
         ("users", "BIGINT", "users trained on"),
         ("settings_hash", "STRING", "hash of everything configured that the clusters depend on"),

@@ -1,7 +1,7 @@
 """user_features -> user_segments, segment_profiles, segment_transitions, model_runs.
 
 Input: `user_features` of the scored dates (one row per user and snapshot date): those that are asked for, those whose
-features were published again since they were scored, and those whose history leaves out one that is asked for.
+features were published again since they were scored, and those whose history these change.
 Output: for each date one row per user, one per segment and one per move between segments, each partitioned by
 `snapshot_date`; `model_runs` gets a row when a model is trained.
 
@@ -20,7 +20,7 @@ import sys
 from collections.abc import Collection, Iterator, Sequence
 
 from pyspark.ml import PipelineModel
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
 import config
@@ -29,18 +29,20 @@ from spark_jobs.audit import AuditError, find_faults
 from spark_jobs.draft import Draft
 from spark_jobs.failures import explain_failures
 from spark_jobs.forgotten_users import drop_forgotten, read_tombstones, stop_if_changed
-from spark_jobs.lakehouse import Lakehouse
+from spark_jobs.lakehouse import ConcurrentCommitError, Lakehouse
 from spark_jobs.model_tracking import track_model
-from spark_jobs.outdated_segments import find_followers, find_outdated_segments
+from spark_jobs.outdated_segments import find_outdated_segments
 from spark_jobs.segment_drift import find_drift
 from spark_jobs.segment_identity import NEW_USERS
 from spark_jobs.segment_models import (
+    KEPT,
     ModelError,
     TrainedModel,
     decide_on,
     find_champion,
     find_reason,
     find_relative,
+    find_replaced,
     load_pipeline,
     read_models,
     save_model,
@@ -154,25 +156,38 @@ def score_date(lakehouse: Lakehouse, date: dt.date, fitted: Fitted | None) -> Da
     return score_users(read_features(lakehouse, date, names), fitted, lakehouse.settings.segment_words).persist()
 
 
-def train_if_due(
-    lakehouse: Lakehouse, date: dt.date, scoring: Fitted | None, scored: DataFrame, *, must_train: bool
-) -> Fitted | None:
-    """The model that scores `date` after one was trained, if one is due; `scoring` with `scored` is what did before.
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A new model, not saved yet, and whether it scores the date that it was trained on."""
 
-    A model that was trained is recorded, whatever becomes of it. None where there are too few users for any.
+    fitted: Fitted
+    takes_over: bool
+
+
+def train_if_due(
+    lakehouse: Lakehouse,
+    date: dt.date,
+    models: Sequence[TrainedModel],
+    scoring: Fitted | None,
+    scored: DataFrame,
+    *,
+    must_train: bool,
+) -> Trained | None:
+    """A model of the date's users, if one is due; `scoring` with `scored` is the champion and what it says of them.
+
+    None as well where there are too few users for a model, and where it is one that was decided on already.
     """
     settings, words = lakehouse.settings.pipeline.segmentation, lakehouse.settings.segment_words
-    models = read_models(lakehouse)
-    champion = scoring[0] if scoring else None
+    champion, settings_hash = scoring[0] if scoring else None, hash_settings(settings)
     drift = []
     if champion:
         known = scored.where(F.col("segment_id") != NEW_USERS)
         drift = [] if known.isEmpty() else find_drift(known, champion.baseline, settings.drift)
-    reason = find_reason(models, champion, date, hash_settings(settings), drift, settings.training)
-    if reason is None and must_train:
-        reason = "settings"
+    reason = find_reason(models, champion, date, settings_hash, drift, settings.training)
+    if reason is None and champion and must_train:
+        reason = "asked" if champion.settings_hash == settings_hash else "settings"
     if reason is None:
-        return scoring
+        return None
     relative = find_relative(models, date)
     wanted = {*settings.features, *settings.rate_features.values(), *(relative.inputs if relative else ())}
     features = read_features(lakehouse, date, wanted)
@@ -184,12 +199,15 @@ def train_if_due(
             raise SegmentationError(f"user_features {date}: {error}") from error
         remains = f"{champion.model_id} goes on" if champion else f"all are {words.new_users.name} until there are"
         print(f"{date}: no model was trained: {error}; {remains}", file=sys.stderr)
-        return scoring
-    before = None
-    if relative:
-        before = load_pipeline(relative)
-        gain = measure_gain(known, pipeline, before)
-        model = dataclasses.replace(model, silhouette_gain=gain)
+        return None
+    earlier = next((other for other in models if other.model_id == model.model_id), None)
+    if earlier and earlier.decision != KEPT:
+        print(f"{date}: {model.model_id} was trained before: {earlier.decision_reason}", file=sys.stderr)
+        known.unpersist()
+        return None
+    before = load_pipeline(relative) if relative else None
+    if before:
+        model = dataclasses.replace(model, silhouette_gain=measure_gain(known, pipeline, before))
     others = [other for other in models if other.model_id != model.model_id]
     used = [segment.segment_id for other in others for segment in other.segments]
     comparison = compare_clusters(known, pipeline, before) if before else None
@@ -197,17 +215,16 @@ def train_if_due(
     model = continue_segments(model, clustered, relative, comparison, used, words.names, settings)
     model = decide(model, settings.training)
     known.unpersist()
-    save_model(lakehouse, model, pipeline)
-    track_model(model, lakehouse.settings)
-    print(f"{date}: trained {model.model_id} ({reason}), {model.decision}: {model.decision_reason}", file=sys.stderr)
-    chosen = find_champion([*others, model], date, settings.model_policy)
-    return (model, pipeline) if chosen is None or chosen.model_id == model.model_id else scoring
+    replaced = {other.model_id for other in find_replaced(others, model)}
+    remaining = [other for other in others if other.model_id not in replaced]
+    chosen = find_champion([*remaining, model], date, settings.model_policy)
+    return Trained((model, pipeline), takes_over=chosen is model)
 
 
 def segment_dates(
     lakehouse: Lakehouse, asked: Collection[dt.date], *, is_forced: bool = False, must_train: bool = False
 ) -> Iterator[dict[str, object]]:
-    """Score the dates that are asked for, the outdated ones, and those that follow from one that is new; in order.
+    """Score the dates that are asked for, the outdated ones, and those whose history these change; in order.
 
     Hands out a report for each. What is wrong with a date that is not asked for is told and stops no other; `is_forced`
     and `must_train` are not meant for it. Raises SegmentationError, ModelError, AuditError, ConcurrentCommitError.
@@ -215,8 +232,14 @@ def segment_dates(
     # Before anything is read: what is published from now on makes all of its dates outdated again.
     features_snapshot = lakehouse.start_history(USER_FEATURES)
     left: list[str] = []
-    for date in sorted({*asked, *find_outdated_segments(lakehouse), *find_followers(lakehouse, asked)}):
+    pending = {*asked, *find_outdated_segments(lakehouse)}
+    while pending:
+        date = min(pending)
+        pending.remove(date)
         is_asked = date in asked
+        # Before the date is scored: afterwards its old segments are gone.
+        following = {date + DAY}.difference(pending).intersection(lakehouse.partition_dates(USER_SEGMENTS))
+        history = read_history(lakehouse, date) if following else None
         try:
             yield segment_date(
                 lakehouse,
@@ -232,6 +255,14 @@ def segment_dates(
                 raise
             left.append(str(date))
             print(f"{date} keeps its segments, which are older than its features: {error}", file=sys.stderr)
+        if following and read_history(lakehouse, date) != history:
+            pending |= following
+
+
+def read_history(lakehouse: Lakehouse, date: dt.date) -> Row:
+    """A fingerprint of what the next date takes over from a date's segments, whatever the order of the rows."""
+    digest = F.xxhash64("user_id", "segment_id", "segment_since").cast("decimal(38,0)")
+    return lakehouse.read_dates(USER_SEGMENTS, date, date).agg(F.count("*"), F.sum(digest)).collect()[0]
 
 
 def segment_date(
@@ -246,31 +277,40 @@ def segment_date(
 ) -> dict[str, object]:
     """Score one date, where it is asked for after training a model that is due; replaces the date's partitions.
 
-    `features_snapshot`, of user_features or an older one, and `left_outdated` are noted in the snapshots.
-    Raises SegmentationError, ModelError, AuditError, and ConcurrentCommitError where another run has changed the
-    date or the one before meanwhile, or has forgotten a user; nothing is published then.
+    `features_snapshot`, of user_features or an older one, and `left_outdated` are noted in the snapshots. A model that
+    was trained is recorded with the segments, whatever becomes of it. Raises SegmentationError, ModelError, AuditError,
+    and ConcurrentCommitError where another run has changed the date or the one before meanwhile, a person the champion,
+    or a user was forgotten; nothing is published then, nor is the model.
     """
     words, policy = lakehouse.settings.segment_words, lakehouse.settings.pipeline.segmentation.model_policy
     tombstones = read_tombstones(lakehouse)
-    champion = find_champion(read_models(lakehouse), date, policy)
+    models = read_models(lakehouse)
+    champion = find_champion(models, date, policy)
     fitted = (champion, load_pipeline(champion)) if champion else None
     scored = score_date(lakehouse, date, fitted)
     is_past = policy == "champion" and champion is not None and champion.trained_on > date
+    trained = None
     if must_train or (is_asked and not is_past):
-        due = train_if_due(lakehouse, date, fitted, scored, must_train=must_train)
-        if due is not fitted:
-            scored.unpersist()
-            fitted, scored = due, score_date(lakehouse, date, due)
+        trained = train_if_due(lakehouse, date, models, fitted, scored, must_train=must_train)
+    if trained and trained.takes_over:
+        scored.unpersist()
+        fitted, scored = trained.fitted, score_date(lakehouse, date, trained.fitted)
+    given = {segment.segment_id: segment.segment_name for segment in fitted[0].segments} if fitted else {}
     names = fitted[0].features if fitted else lakehouse.settings.pipeline.segmentation.features
     before = lakehouse.read_dates(USER_SEGMENTS, date - DAY, date - DAY)
     with Draft(lakehouse, SCORED) as draft:
         draft.replace_dates(SEGMENT_TRANSITIONS, count_transitions(scored, before, date), [date])
-        draft.replace_dates(SEGMENT_PROFILES, profile_segments(scored, names, words), [date])
+        draft.replace_dates(SEGMENT_PROFILES, profile_segments(scored, names, words, given), [date])
         draft.replace_dates(USER_SEGMENTS, add_history(scored, before), [date])
         faults = find_faults(draft, lakehouse.settings.pipeline.audit)
         stop_if_changed(lakehouse, tombstones)
         if faults and not is_forced:
             raise AuditError("; ".join(faults))
+        now = find_champion(read_models(lakehouse), date, policy)
+        if (now and now.model_id) != (champion and champion.model_id):
+            raise ConcurrentCommitError(f"the champion of {date} has changed meanwhile")
+        if trained:
+            keep_model(lakehouse, trained.fitted)
         summary = lakehouse.job_summary(
             run_date=str(date), features_snapshot=features_snapshot, forced=faults, left_outdated=left_outdated
         )
@@ -279,6 +319,18 @@ def segment_date(
     sizes = {row.segment_name: row["count"] for row in scored.groupBy("segment_name").count().collect()}
     scored.unpersist()
     return {"date": str(date), "model": fitted[0].model_id if fitted else None, "segments": sizes}
+
+
+def keep_model(lakehouse: Lakehouse, fitted: Fitted) -> None:
+    """Save and track a trained model, and say what becomes of it."""
+    model, pipeline = fitted
+    save_model(lakehouse, model, pipeline)
+    track_model(model, lakehouse.settings)
+    print(
+        f"{model.trained_on}: trained {model.model_id} ({model.training_reason}), {model.decision}: "
+        f"{model.decision_reason}",
+        file=sys.stderr,
+    )
 
 
 def parse_clusters(text: str) -> int | str:
@@ -301,7 +353,9 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--end-date", type=dt.date.fromisoformat, help="last snapshot, included; default: --start-date")
     parser.add_argument(
-        "--num-clusters", type=parse_clusters, help="a number, or auto: trains a model; default: pipeline.yaml"
+        "--num-clusters",
+        type=parse_clusters,
+        help="a number, or auto: trains a model by it; later dates go by pipeline.yaml",
     )
     parser.add_argument("--train", action="store_true", help="train a model on each date, though none is due")
     decision = parser.add_mutually_exclusive_group()
@@ -327,6 +381,10 @@ def choose_dates(args: argparse.Namespace, lakehouse: Lakehouse) -> list[dt.date
         raise SegmentationError("user_features is empty; run transform_clickstream first")
     start = args.start_date or existing[-1]
     end = args.end_date or start
+    if end < start:
+        raise SegmentationError(
+            f"--end-date {end} lies before {'--start-date' if args.start_date else 'the newest'} {start}"
+        )
     asked = {start + n * DAY for n in range((end - start).days + 1)}
     if missing := sorted(asked - set(existing)):
         raise SegmentationError(f"user_features has no users on {missing[0]}; run transform_clickstream for it first")
@@ -335,7 +393,10 @@ def choose_dates(args: argparse.Namespace, lakehouse: Lakehouse) -> list[dt.date
 
 def settle(lakehouse: Lakehouse, args: argparse.Namespace) -> None:
     """Approve or reject a model; an approved one scores from --start-date on, by default what is not scored yet."""
-    since = args.start_date or lakehouse.partition_dates(USER_SEGMENTS)[-1] + DAY
+    scored = lakehouse.partition_dates(USER_SEGMENTS)
+    if not args.start_date and not scored:
+        raise SegmentationError("user_segments is empty: nothing was trained yet that could be approved or rejected")
+    since = args.start_date or scored[-1] + DAY
     model = decide_on(
         lakehouse,
         args.approve or args.reject,

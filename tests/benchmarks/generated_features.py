@@ -6,6 +6,8 @@ Every record of a date is clean and on time: what is measured on these features 
 from __future__ import annotations
 
 import datetime as dt
+import functools
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,10 +18,11 @@ from data_generator.date_batch import BatchParameters, DateBatch, generate_date_
 from data_generator.population import PersonaMove
 from spark_jobs.event_schema import EVENT_DDL
 from spark_jobs.feature_windows import build_features, summarise_day, summarise_pieces
-from spark_jobs.sessionization import assign_sessions, find_open_sessions
-from spark_jobs.transform_clickstream import DAY, midnight
+from spark_jobs.sessionization import assign_sessions
+from spark_jobs.transform_clickstream import DAY, batched
 
 SESSION_GAP_MINUTES = 30
+DATES_PER_JOB = 10
 
 
 def generate(
@@ -32,27 +35,29 @@ def generate(
 
 def write_daily_activity(spark: SparkSession, batches: Iterator[DateBatch], folder: Path) -> None:
     """user_daily_activity of each batch's date, as Parquet below `folder`; the batches follow each other."""
-    opened = None
+    dates = []
     for batch in batches:
-        date = batch.parameters.date
-        with (folder / f"{date}.jsonl").open("wb") as file:
+        dates.append(batch.parameters.date)
+        with (folder / f"{dates[-1]}.jsonl").open("wb") as file:
             for records in batch.records():
                 file.writelines(value + b"\n" for value in records.values)
-        # Sessions of the day before run over midnight.
-        payloads = [str(path) for day in (date - DAY, date) if (path := folder / f"{day}.jsonl").exists()]
-        events = spark.read.text(payloads).select(F.from_json("value", EVENT_DDL).alias("event")).select("event.*")
-        on_date = events.withColumn("event_date", F.to_date("event_time")).where(F.col("event_date") == F.lit(date))
-        carried = opened or on_date.select("user_id", "event_time", F.col("event_time").alias("session_start")).limit(0)
-        today = assign_sessions(on_date, carried, SESSION_GAP_MINUTES).persist()
-        summarise_day(summarise_pieces(today), date).write.mode("overwrite").parquet(str(folder / "daily" / f"{date}"))
-        opened = find_open_sessions(today, midnight(date + DAY), SESSION_GAP_MINUTES).localCheckpoint()
-        today.unpersist()
-        (folder / f"{date - DAY}.jsonl").unlink(missing_ok=True)
+    payloads = spark.read.text(str(folder / "*.jsonl"))
+    events = payloads.select(F.from_json("value", EVENT_DDL).alias("event")).select("event.*")
+    nobody = events.select("user_id", "event_time", F.col("event_time").alias("session_start")).limit(0)
+    sessions = assign_sessions(events, nobody, SESSION_GAP_MINUTES).withColumn("event_date", F.to_date("event_time"))
+    sessions.write.partitionBy("event_date").parquet(str(folder / "sessions"))
+    stored = spark.read.parquet(str(folder / "sessions"))
+    for some in batched(dates, DATES_PER_JOB):
+        daily = [summarise_day(summarise_pieces(stored.where(F.col("event_date") == F.lit(day))), day) for day in some]
+        functools.reduce(DataFrame.unionByName, daily).write.mode("append").parquet(str(folder / "daily"))
+    shutil.rmtree(folder / "sessions")
+    for file_of_date in folder.glob("*.jsonl"):
+        file_of_date.unlink()
 
 
 def read_features(spark: SparkSession, folder: Path, snapshots: list[dt.date]) -> DataFrame:
     """user_features of the snapshot dates."""
-    return build_features(spark.read.parquet(str(folder / "daily" / "*")), snapshots)
+    return build_features(spark.read.parquet(str(folder / "daily")), snapshots)
 
 
 def read_personas(date: dt.date, users: int, move: PersonaMove | None = None) -> dict[str, str]:

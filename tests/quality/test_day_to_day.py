@@ -1,7 +1,7 @@
 """Segments from day to day: of a population that does not change, and of one in which a tenth becomes others.
 
 Three months of 2,000 users, scored on 60 days in a row. In the first 30 nothing changes and each weekly training takes
-over, better or not; then a tenth of the users becomes another persona, and no model is trained.
+over, better or not; then a tenth of the users becomes another persona, and no model takes over.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pyspark.sql import functions as F
 from data_generator.population import PersonaMove
 from spark_jobs.lakehouse import Lakehouse
 from spark_jobs.segment_identity import NEW_USERS
-from spark_jobs.segment_models import TrainedModel, load_pipeline, read_models
+from spark_jobs.segment_models import CHAMPION, TrainedModel, load_pipeline, read_models
 from spark_jobs.tables import SEGMENT_TRANSITIONS, USER_FEATURES, USER_SEGMENTS
 from spark_jobs.user_segmentation_ml import score_users, segment_dates
 from tests.benchmarks.generated_features import generate, read_features, read_personas, write_daily_activity
@@ -39,8 +39,8 @@ def scored(lakehouse: Lakehouse, tmp_path_factory: pytest.TempPathFactory) -> La
     days = [*UNCHANGED, *CHANGING]
     lakehouse.replace_dates(USER_FEATURES, read_features(lakehouse.spark, folder, days), days)
     training = lakehouse.settings.pipeline.segmentation.training
-    for month, every_days in ((UNCHANGED, 7), (CHANGING, 999)):
-        configure(lakehouse, training=dataclasses.replace(training, every_days=every_days, min_silhouette_gain=-1.0))
+    for month, every_days, gain in ((UNCHANGED, 7, -1.0), (CHANGING, 999, 1.0)):
+        configure(lakehouse, training=dataclasses.replace(training, every_days=every_days, min_silhouette_gain=gain))
         reports = list(segment_dates(lakehouse, month))
         assert len(reports) == len(month)
     return lakehouse
@@ -82,6 +82,7 @@ def test_a_training_on_an_unchanged_population_moves_one_user_in_twenty_at_most(
 
 def test_a_tenth_of_the_users_that_becomes_another_persona_is_the_flow_of_the_transitions(scored: Lakehouse) -> None:
     """Summed over the month after the move, less what flows back: from the one persona's segment to the other's."""
+    assert {m.trained_on for m in read_models(scored) if m.decision == CHAMPION} <= set(UNCHANGED)
     truth, moved = (read_personas(FIRST, USERS, move) for move in (None, dataclasses.replace(MOVE, since=FIRST)))
     was, now = (segments_of(scored, day) for day in (UNCHANGED[-1], CHANGING[-1]))
     source, target = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -56,6 +57,8 @@ def test_each_limit_is_named_with_its_number(spark: SparkSession) -> None:
         f"segment {n} has 25.0% of the users instead of {then}"
         for n, then in [(1, "50.0%"), (2, "50.0%"), (3, "0.0%"), (4, "0.0%")]
     ]
+    at_the_centroids = dataclasses.replace(baseline, distance_mean=0.0)
+    assert find_drift(users(spark, values), at_the_centroids, LIMITS) == []
     assert find_drift(users(spark, values, distance=1.3), baseline, LIMITS) == [
         "users are 1.30 times as far from their centroids"
     ]

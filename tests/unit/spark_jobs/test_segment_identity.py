@@ -7,6 +7,7 @@ import pytest
 
 from config.loader import Identity, NameRule
 from spark_jobs.segment_identity import Comparison, match_clusters, name_segments, number_segments
+from spark_jobs.segment_training import FAR_AWAY
 
 STRICT = Identity(max_distance_share=0.5, min_overlap=0.3)
 
@@ -38,6 +39,10 @@ def test_a_near_cluster_with_other_members_is_new() -> None:
     comparison = compare([0.0, 4.0], [0.0, 4.0], [[9, 0], [8, 2]])
     assert comparison.overlaps[1, 1] == pytest.approx(2 / 10)
     assert match_clusters(comparison, STRICT) == {0: 0}
+
+
+def test_a_cluster_without_users_is_new() -> None:
+    assert match_clusters(compare([FAR_AWAY, 4.0], [0.0, 4.0], [[0, 0], [3, 9]]), STRICT) == {1: 1}
 
 
 def test_of_fewer_clusters_each_is_matched_once_and_of_more_the_nearest() -> None:

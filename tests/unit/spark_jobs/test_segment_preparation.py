@@ -68,6 +68,11 @@ def test_who_has_no_observation_is_the_mean_of_all_users(spark: SparkSession) ->
     assert abs(found[2]) < 0.2
 
 
+def test_who_has_no_observation_is_the_mean_also_where_all_others_have_as_many(spark: SparkSession) -> None:
+    frame = users(spark, (0, 0.1, 50), (0, 0.9, 50), (0, None, 0), (0, 0.0, 0))
+    assert scaled(frame, logs=(), rate="seen")[:, 0] == pytest.approx([-(2**0.5), 2**0.5, 0.0, 0.0])
+
+
 def test_constant_and_duplicate_features_and_pure_chance_are_left_out_with_the_reason(spark: SparkSession) -> None:
     rng = np.random.default_rng(4)
     seen = rng.integers(1, 40, 300)

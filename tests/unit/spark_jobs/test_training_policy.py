@@ -10,15 +10,41 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pyspark.sql import Row
+from pyspark.sql import Row, SparkSession
+from pyspark.sql import functions as F
 
+import config
 from config.loader import SegmentOverride, Training
-from spark_jobs.lakehouse import Lakehouse
-from spark_jobs.segment_models import CHAMPION, TrainedModel, find_champion, find_reason, read_models
+from spark_jobs import user_segmentation_ml
+from spark_jobs.audit import find_faults
+from spark_jobs.lakehouse import ConcurrentCommitError, Lakehouse
+from spark_jobs.segment_models import (
+    CHAMPION,
+    KEPT,
+    REJECTED,
+    WAITING,
+    TrainedModel,
+    decide_on,
+    find_champion,
+    find_reason,
+    find_relative,
+    find_replaced,
+    read_models,
+    record_model,
+)
+from spark_jobs.segment_training import continue_segments
 from spark_jobs.tables import SEGMENT_PROFILES, USER_SEGMENTS
 from spark_jobs.user_segmentation_ml import main, segment_dates
 from tests.unit.spark_jobs.small_frames import open_lake
-from tests.unit.spark_jobs.three_groups import IDLE, ON_FIRST, SEEKERS, configure, rebuild_features, write_settings
+from tests.unit.spark_jobs.three_groups import (
+    IDLE,
+    ON_FIRST,
+    SEEKERS,
+    configure,
+    features_frame,
+    rebuild_features,
+    write_settings,
+)
 
 SPREAD = {
     f"{user}-{n}": (events + n, bought, rate) for user, (events, bought, rate) in ON_FIRST.items() for n in range(4)
@@ -28,7 +54,7 @@ MOVED = {user: (300, 90, 0.1) if user.startswith("seek") else row for user, row 
 
 
 START = date(2025, 2, 10)
-ONE, TWO, NINE, TEN = (START + timedelta(days=days) for days in (1, 2, 9, 10))
+ONE, TWO, THREE, TEN, ELEVEN = (START + timedelta(days=days) for days in (1, 2, 3, 10, 11))
 EARLIER = START - timedelta(days=9)
 
 
@@ -54,11 +80,11 @@ class Step:
         return {row.model_id for row in self.segments}
 
 
-def run(lakehouse: Lakehouse, day: date, users: dict[str, Any] = SPREAD) -> Step:
+def run(lakehouse: Lakehouse, day: date, users: dict[str, Any] = SPREAD, *, must_train: bool = False) -> Step:
     """Publish a date's features and score it."""
     rebuild_features(lakehouse, day, users=users)
     known = {model.model_id for model in read_models(lakehouse)}
-    list(segment_dates(lakehouse, [day]))
+    list(segment_dates(lakehouse, [day], must_train=must_train))
     models = read_models(lakehouse)
     return Step(
         [(m.training_reason, m.decision) for m in models if m.model_id not in known],
@@ -82,10 +108,12 @@ def tell(lake: Lakehouse) -> dict[str, Step]:
     told["first"] = run(lake, START)
     told["nothing new"] = run(lake, ONE)
     told["drifted"] = run(lake, TWO, MOVED)
-    told["a week later"] = run(lake, NINE, MOVED)
+    told["asked"] = run(lake, THREE, MOVED, must_train=True)
+    told["asked again"] = run(lake, TWO, MOVED, must_train=True)
+    told["a week later"] = run(lake, TEN, MOVED)
     configure(lake, num_clusters=2)
-    told["other settings"] = run(lake, TEN, MOVED)
-    told["the week again"] = run(lake, NINE, MOVED)
+    told["other settings"] = run(lake, ELEVEN, MOVED)
+    told["the week again"] = run(lake, TEN, MOVED)
     configure(lake, num_clusters=2, model_policy="champion")
     told["restated"] = run(lake, START)
     configure(lake, num_clusters=3, model_policy="as_of")
@@ -127,7 +155,7 @@ def test_drift_trains_before_the_week_is_over_and_the_better_model_takes_over(st
 def test_the_champion_is_challenged_after_a_week_and_by_the_same_users_not_beaten(story: dict[str, Step]) -> None:
     step = story["a week later"]
     assert step.trained == [("schedule", "kept")]
-    champion, challenger = model_of(step, TWO), model_of(step, NINE)
+    champion, challenger = model_of(step, TWO), model_of(step, TEN)
     assert "0.020 is asked" in challenger.decision_reason
     assert challenger.champion_from is None
     assert [(s.segment_id, s.segment_name) for s in challenger.segments] == [
@@ -136,12 +164,45 @@ def test_the_champion_is_challenged_after_a_week_and_by_the_same_users_not_beate
     assert step.scored_by == {champion.model_id}
 
 
+def test_who_asks_for_a_training_gets_a_challenger_that_has_to_be_better(story: dict[str, Step]) -> None:
+    assert story["asked"].trained == [("asked", "kept")]
+    again = story["asked again"]  # with the settings and on the date of the champion
+    assert (again.trained, again.models) == ([], story["asked"].models)
+    assert again.scored_by == story["drifted"].scored_by
+
+
+def test_of_two_models_of_one_date_the_later_one_is_champion_and_the_settings_may_go_back(
+    story: dict[str, Step],
+) -> None:
+    training = Training(7, 0.02, needs_approval=False)
+    first = model_of(story["first"], START)
+    second = dataclasses.replace(first, model_id="second", settings_hash="other")
+    (replaced,) = find_replaced([first], second)
+    assert (replaced.model_id, replaced.decision, replaced.champion_from) == (first.model_id, KEPT, None)
+    models = [replaced, second]
+    assert find_champion(models, START, "as_of") == second
+    assert find_reason(models, second, START, first.settings_hash, [], training) == "settings"
+    assert find_reason(models, second, START, "other", [], training) is None
+    waiting = dataclasses.replace(replaced, decision=WAITING)
+    assert find_reason([waiting, second], second, ONE, first.settings_hash, [], training) is None
+    assert find_relative([first], START) == first
+
+
+def test_a_cluster_without_users_is_a_segment_nevertheless(story: dict[str, Step], spark: SparkSession) -> None:
+    trained = model_of(story["first"], START)
+    trained = dataclasses.replace(trained, baseline=dataclasses.replace(trained.baseline, segment_shares={1: 1.0}))
+    clusters = features_frame(spark, ON_FIRST, START).withColumn("cluster", F.lit(1))
+    settings = config.load().pipeline.segmentation
+    model = continue_segments(trained, clusters, None, None, [], (), settings)
+    assert [(s.cluster, s.segment_id) for s in model.segments] == [(0, 2), (1, 1), (2, 3)]
+
+
 def test_a_kept_challenger_counts_as_a_training_the_next_one_is_a_week_after_it(story: dict[str, Step]) -> None:
     models = story["a week later"].models
     champion, training = model_of(story["a week later"], TWO), Training(7, 0.02, needs_approval=False)
 
     def reason(days: int, drift: list[str]) -> str | None:
-        day = NINE + timedelta(days=days)
+        day = TEN + timedelta(days=days)
         return find_reason(models, champion, day, champion.settings_hash, drift, training)
 
     assert [reason(days, []) for days in (1, 6, 7)] == [None, None, "schedule"]
@@ -152,7 +213,7 @@ def test_a_kept_challenger_counts_as_a_training_the_next_one_is_a_week_after_it(
 def test_new_settings_begin_with_the_newest_date_and_an_older_one_says_what_it_said(story: dict[str, Step]) -> None:
     step = story["other settings"]
     assert step.trained == [("settings", "champion")]
-    newest = model_of(step, TEN)
+    newest = model_of(step, ELEVEN)
     assert (newest.k, step.scored_by) == (2, {newest.model_id})
     again = story["the week again"]
     assert (again.trained, again.scored_by) == ([], story["a week later"].scored_by)
@@ -181,21 +242,41 @@ def test_a_name_that_a_person_gives_needs_no_training(story: dict[str, Step]) ->
 
 
 def test_a_better_model_waits_for_a_person_where_approval_is_asked(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, following = str(tmp_path), TWO + timedelta(days=1)
     with open_lake(tmp_path) as lake:
         configure(lake, training=Training(every_days=2, min_silhouette_gain=0.02, needs_approval=True))
         assert run(lake, START).trained == [("first", "champion")]  # without any there would be no segments
         step = run(lake, TWO, MOVED)
-    champion, challenger = step.models
-    assert (step.trained, step.scored_by) == ([("schedule", "waiting")], {champion.model_id})
+        champion, challenger = step.models
+        assert (step.trained, step.scored_by) == ([("schedule", "waiting")], {champion.model_id})
+        stale = dataclasses.replace(challenger, model_id="stale", artifact=f"{lake.models_path}/stale")
+        record_model(lake, stale)
+
+        def approve_meanwhile(*arguments: Any) -> list[str]:
+            reason = "approved by a person"
+            decide_on(lake, challenger.model_id, is_approved=True, champion_from=following, reason=reason)
+            return find_faults(*arguments)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(user_segmentation_ml, "find_faults", approve_meanwhile)
+            with pytest.raises(ConcurrentCommitError, match=f"the champion of {following} has changed meanwhile"):
+                run(lake, following, MOVED)
+        assert following not in lake.partitions(USER_SEGMENTS)
     assert main(["--approve", "kmeans-typo", "--output-path", folder]) == 1
-    assert f"no model kmeans-typo; those that are not champion: {challenger.model_id}" in capsys.readouterr().err
-    assert main(["--approve", challenger.model_id, "--output-path", folder]) == 0
+    assert "no model kmeans-typo; those that are not champion: stale" in capsys.readouterr().err
+    assert main(["--approve", challenger.model_id, "--output-path", folder]) == 0  # again: nothing changes
+    assert main(["--approve", "stale", "--start-date", str(following), "--output-path", folder]) == 1
+    assert f"stale continues the segments of {champion.model_id}, but {challenger.model_id}" in capsys.readouterr().err
+    assert main(["--reject", "stale", "--output-path", folder]) == 0
     with open_lake(tmp_path) as lake:
         models = read_models(lake)
-        assert (models[-1].decision, models[-1].champion_from) == (CHAMPION, following)
+        assert {model.model_id: (model.decision, model.champion_from) for model in models} == {
+            champion.model_id: (CHAMPION, START),
+            challenger.model_id: (CHAMPION, following),
+            "stale": (REJECTED, None),
+        }
         # A date that is done again says what it said.
         assert find_champion(models, TWO, "as_of") == champion
         step = run(lake, following, MOVED)

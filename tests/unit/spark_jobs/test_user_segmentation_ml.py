@@ -256,12 +256,16 @@ def test_an_empty_features_table_names_the_job_to_run_and_fails(
 ) -> None:
     assert main(["--output-path", str(tmp_path)]) == 1
     assert "user_features is empty; run transform_clickstream first" in capsys.readouterr().err
+    assert main(["--approve", "any", "--output-path", str(tmp_path)]) == 1
+    assert "nothing was trained yet that could be approved or rejected" in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")
 def scored_lakehouse(outcome: Outcome) -> Iterator[Lakehouse]:
-    """The lakehouse after the runs, open."""
+    """The lakehouse after the runs, open; its model goes on whatever the date."""
     with Lakehouse("errors", config.load(), output_path=str(outcome.lake)) as lakehouse:
+        training = lakehouse.settings.pipeline.segmentation.training
+        configure(lakehouse, training=dataclasses.replace(training, every_days=9_999))
         yield lakehouse
 
 
@@ -290,6 +294,11 @@ def test_the_order_of_the_users_changes_no_digit_of_the_centroids(lake_of_groups
         _, pipeline = train_model(frame, FIRST, "first", settings, lake_of_groups.models_path)
         centers.append([list(center) for center in cast(KMeansModel, pipeline.stages[-1]).clusterCenters()])
     assert centers[0] == centers[1]
+
+
+def test_a_range_that_ends_before_it_begins_is_refused(scored_lakehouse: Lakehouse) -> None:
+    with pytest.raises(SegmentationError, match="--end-date 2025-04-01 lies before --start-date, 2025-04-02"):
+        choose_dates(parse_arguments(["--start-date", "2025-04-02", "--end-date", "2025-04-01"]), scored_lakehouse)
 
 
 def test_a_date_without_users_is_named_with_the_job_to_run(scored_lakehouse: Lakehouse) -> None:
@@ -433,11 +442,27 @@ def test_a_date_that_is_scored_late_is_the_history_of_those_after_it(scored_lake
     score(lake, days[0])
     score(lake, *days[2:])
     assert lake.read_dates(USER_SEGMENTS, days[2], days[2]).where("previous_segment_id IS NOT NULL").isEmpty()
-    assert score(lake, days[1]) == ["07-02", "07-03", "07-31"]
+    assert score(lake, days[1]) == ["07-02", "07-03"]
     after = lake.read_dates(USER_SEGMENTS, days[2], days[2]).collect()
     assert {row.previous_segment_id == row.segment_id for row in after} == {True}
     assert {row.segment_since for row in after} == {days[0]}
     assert score(lake, days[1]) == ["07-02"]
+
+
+def test_other_segments_of_a_date_are_the_history_of_the_next_one(lake_of_groups: Lakehouse) -> None:
+    lake, days = lake_of_groups, [date(2025, 7, day) for day in (11, 12)]
+    rebuild_features(lake, *days)
+    score(lake, *days)
+    configure(lake, num_clusters=2)
+    reports = list(segment_dates(lake, days[:1], must_train=True))
+    assert [report["date"] for report in reports] == [str(day) for day in days]
+    first, second = ({row.user_id: row for row in lake.read_dates(USER_SEGMENTS, day, day).collect()} for day in days)
+    assert {row.model_id for row in first.values()} == {reports[0]["model"]}
+    assert {user: row.previous_segment_id for user, row in second.items()} == {
+        user: row.segment_id for user, row in first.items()
+    }
+    moves = lake.read_dates(SEGMENT_TRANSITIONS, days[1], days[1]).collect()
+    assert {row.from_segment_id for row in moves} == {row.segment_id for row in first.values()}
 
 
 def test_an_outdated_date_with_a_fault_keeps_its_segments_and_stops_no_other(
@@ -454,7 +479,11 @@ def test_an_outdated_date_with_a_fault_keeps_its_segments_and_stops_no_other(
     assert lake.newest_summary(USER_SEGMENTS, "left-outdated") == '["2025-08-01"]'
     with pytest.raises(AuditError, match=r"user_segments 2025-08-01: 15 rows instead of 75"):
         score(lake, before)
-    assert score(lake, before, is_forced=True) == ["08-01"]
+    known = read_models(lake)
+    with pytest.raises(AuditError):
+        list(segment_dates(lake, [before], must_train=True))
+    assert read_models(lake) == known  # what was trained on refused users is no model
+    assert score(lake, before, is_forced=True) == ["08-01", "08-02"]
 
 
 def test_outdated_dates_outlive_the_snapshots_that_named_them(scored_lakehouse: Lakehouse) -> None:
