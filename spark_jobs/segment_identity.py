@@ -17,6 +17,7 @@ from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]
 from config.loader import Identity, NameRule
 
 NEW_USERS = 0  # the segment id of users with too little history
+FAR_AWAY = 1e9  # in standard deviations
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Comparison:
     """Clusters of a model (rows) beside those of the one before (columns), over the same users.
 
     `centroids` are the mean of each row's users in the space of the one before, `centroids_before` those of the
-    columns; `members` counts the users that both have.
+    columns; `members` counts the users that both have. The centroid of a row without users is NaN.
     """
 
     centroids: npt.NDArray[np.float64]
@@ -42,8 +43,8 @@ class Comparison:
 
     @property
     def distances(self) -> npt.NDArray[np.float64]:
-        """Euclidean, rows x columns."""
-        return distances_between(self.centroids, self.centroids_before)
+        """Euclidean, rows x columns; a row without users is as far from every column."""
+        return np.nan_to_num(distances_between(self.centroids, self.centroids_before), nan=FAR_AWAY)
 
     @property
     def overlaps(self) -> npt.NDArray[np.float64]:

@@ -30,7 +30,6 @@ from spark_jobs.segment_profiles import describe_groups
 
 USERS_PER_PARTITION = 200_000
 USERS_PER_CLUSTER = 2
-FAR_AWAY = 1e9  # in standard deviations: where a cluster without users is, which is like none of before
 
 
 class TooFewUsersError(Exception):
@@ -178,7 +177,7 @@ def compare_clusters(features: DataFrame, pipeline: PipelineModel, before: Pipel
     rows = both.groupBy("cluster").agg(Summarizer.mean(F.col("scaled_before")).alias("centroid")).collect()
     centroids_before = np.array(cast(KMeansModel, before.stages[-1]).clusterCenters())
     k = len(cast(KMeansModel, pipeline.stages[-1]).clusterCenters())
-    centroids = np.full((k, centroids_before.shape[1]), FAR_AWAY)
+    centroids = np.full((k, centroids_before.shape[1]), np.nan)
     for row in rows:
         centroids[row.cluster] = row.centroid.toArray()
     members = np.zeros((k, len(centroids_before)), dtype=np.int64)

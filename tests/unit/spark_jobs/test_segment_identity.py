@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
 from config.loader import Identity, NameRule
 from spark_jobs.segment_identity import Comparison, match_clusters, name_segments, number_segments
-from spark_jobs.segment_training import FAR_AWAY
 
 STRICT = Identity(max_distance_share=0.5, min_overlap=0.3)
 
@@ -42,7 +43,7 @@ def test_a_near_cluster_with_other_members_is_new() -> None:
 
 
 def test_a_cluster_without_users_is_new() -> None:
-    assert match_clusters(compare([FAR_AWAY, 4.0], [0.0, 4.0], [[0, 0], [3, 9]]), STRICT) == {1: 1}
+    assert match_clusters(compare([math.nan, 4.0], [0.0, 4.0], [[0, 0], [3, 9]]), STRICT) == {1: 1}
 
 
 def test_of_fewer_clusters_each_is_matched_once_and_of_more_the_nearest() -> None:

@@ -297,7 +297,7 @@ def test_the_order_of_the_users_changes_no_digit_of_the_centroids(lake_of_groups
 
 
 def test_a_range_that_ends_before_it_begins_is_refused(scored_lakehouse: Lakehouse) -> None:
-    with pytest.raises(SegmentationError, match="--end-date 2025-04-01 lies before --start-date, 2025-04-02"):
+    with pytest.raises(SegmentationError, match="--end-date 2025-04-01 lies before --start-date 2025-04-02"):
         choose_dates(parse_arguments(["--start-date", "2025-04-02", "--end-date", "2025-04-01"]), scored_lakehouse)
 
 
