@@ -1,7 +1,8 @@
-"""Which dates have segments that do not fit their features any more, read from the tables.
+"""Which dates have segments that do not fit their features, or the date before, any more; read from the tables.
 
 Each publication of `user_features` names its dates in its snapshot, each scoring of a date the snapshot of
-`user_features` that it read. So a run that died before it could tell anybody leaves nothing undone.
+`user_features` that it read, a digest of its segments, and the digest of those of the date before. So a run that died
+before it could tell anybody leaves nothing undone.
 """
 
 from __future__ import annotations
@@ -9,17 +10,22 @@ from __future__ import annotations
 import datetime as dt
 import json
 
+from pyspark.sql import functions as F
+
 from spark_jobs.lakehouse import Lakehouse
 from spark_jobs.tables import USER_FEATURES, USER_SEGMENTS
 
 REBUILT_KEY = "rebuilt-snapshots"
 READ_KEY = "features-snapshot"
+DIGEST_KEY, HISTORY_KEY = "segments-digest", "history-digest"
+NEVER_SCORED = "none"
+DAY = dt.timedelta(days=1)
 
 
 def find_outdated_segments(lakehouse: Lakehouse) -> set[dt.date]:
     """The dates whose features were published again since they were scored. A date that was never scored is its own
     run's."""
-    waiting = set(lakehouse.partition_dates(USER_SEGMENTS)) & set(lakehouse.partition_dates(USER_FEATURES))
+    waiting = _scored_dates(lakehouse)
     scored_from: dict[dt.date, int] = {}
     for snapshot in lakehouse.history(USER_SEGMENTS):
         summary = snapshot.summary()
@@ -31,6 +37,41 @@ def find_outdated_segments(lakehouse: Lakehouse) -> set[dt.date]:
         rebuilt = json.loads(snapshot.summary().get(REBUILT_KEY) or "[]")
         outdated |= waiting & set(map(dt.date.fromisoformat, rebuilt))
     return outdated
+
+
+def find_outdated_histories(lakehouse: Lakehouse) -> set[dt.date]:
+    """The scored dates whose previous segments are not those that the date before has by now."""
+    noted = _read_digests(lakehouse)
+    outdated = {day for day, (_, history) in noted.items() if noted.get(day - DAY, (history, ""))[0] != history}
+    return outdated and outdated.intersection(_scored_dates(lakehouse))
+
+
+def read_digest(lakehouse: Lakehouse, date: dt.date) -> str:
+    """The digest that the newest scoring of a date has noted."""
+    return _read_digests(lakehouse).get(date, (NEVER_SCORED, ""))[0]
+
+
+def digest_segments(lakehouse: Lakehouse, date: dt.date) -> str:
+    """What the next date takes over from a date's segments, as it is now, whatever the order of the rows."""
+    rows = lakehouse.read_dates(USER_SEGMENTS, date, date)
+    digest = F.xxhash64("user_id", "segment_id", "segment_since").cast("decimal(38,0)")
+    users, total = rows.agg(F.count("*"), F.sum(digest)).collect()[0]
+    return f"{users}:{total}"
+
+
+def _scored_dates(lakehouse: Lakehouse) -> set[dt.date]:
+    return set(lakehouse.partition_dates(USER_SEGMENTS)) & set(lakehouse.partition_dates(USER_FEATURES))
+
+
+def _read_digests(lakehouse: Lakehouse) -> dict[dt.date, tuple[str, str]]:
+    """Date -> digest of its segments, and of those of the date before, as its newest scoring has noted them."""
+    noted: dict[dt.date, tuple[str, str]] = {}
+    for snapshot in lakehouse.history(USER_SEGMENTS):
+        summary = snapshot.summary()
+        if digest := summary.get(DIGEST_KEY):
+            date = dt.date.fromisoformat(json.loads(summary.get("run-date")))
+            noted.setdefault(date, (json.loads(digest), json.loads(summary.get(HISTORY_KEY))))
+    return noted
 
 
 def keep_outdated_segments(lakehouse: Lakehouse) -> None:

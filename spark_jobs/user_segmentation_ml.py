@@ -20,7 +20,7 @@ import sys
 from collections.abc import Collection, Iterator, Sequence
 
 from pyspark.ml import PipelineModel
-from pyspark.sql import DataFrame, Row
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 import config
@@ -31,7 +31,12 @@ from spark_jobs.failures import explain_failures
 from spark_jobs.forgotten_users import drop_forgotten, read_tombstones, stop_if_changed
 from spark_jobs.lakehouse import ConcurrentCommitError, Lakehouse
 from spark_jobs.model_tracking import track_model
-from spark_jobs.outdated_segments import find_outdated_segments
+from spark_jobs.outdated_segments import (
+    digest_segments,
+    find_outdated_histories,
+    find_outdated_segments,
+    read_digest,
+)
 from spark_jobs.segment_drift import find_drift
 from spark_jobs.segment_identity import NEW_USERS
 from spark_jobs.segment_models import (
@@ -232,14 +237,12 @@ def segment_dates(
     # Before anything is read: what is published from now on makes all of its dates outdated again.
     features_snapshot = lakehouse.start_history(USER_FEATURES)
     left: list[str] = []
-    pending = {*asked, *find_outdated_segments(lakehouse)}
+    pending = {*asked, *find_outdated_segments(lakehouse), *find_outdated_histories(lakehouse)}
+    done = set[dt.date]()
     while pending:
         date = min(pending)
-        pending.remove(date)
+        done.add(date)
         is_asked = date in asked
-        # Before the date is scored: afterwards its old segments are gone.
-        following = {date + DAY}.difference(pending).intersection(lakehouse.partition_dates(USER_SEGMENTS))
-        history = read_history(lakehouse, date) if following else None
         try:
             yield segment_date(
                 lakehouse,
@@ -255,14 +258,7 @@ def segment_dates(
                 raise
             left.append(str(date))
             print(f"{date} keeps its segments, which are older than its features: {error}", file=sys.stderr)
-        if following and read_history(lakehouse, date) != history:
-            pending |= following
-
-
-def read_history(lakehouse: Lakehouse, date: dt.date) -> Row:
-    """A fingerprint of what the next date takes over from a date's segments, whatever the order of the rows."""
-    digest = F.xxhash64("user_id", "segment_id", "segment_since").cast("decimal(38,0)")
-    return lakehouse.read_dates(USER_SEGMENTS, date, date).agg(F.count("*"), F.sum(digest)).collect()[0]
+        pending = (pending | find_outdated_histories(lakehouse)) - done
 
 
 def segment_date(
@@ -277,10 +273,11 @@ def segment_date(
 ) -> dict[str, object]:
     """Score one date, where it is asked for after training a model that is due; replaces the date's partitions.
 
-    `features_snapshot`, of user_features or an older one, and `left_outdated` are noted in the snapshots. A model that
-    was trained is recorded with the segments, whatever becomes of it. Raises SegmentationError, ModelError, AuditError,
-    and ConcurrentCommitError where another run has changed the date or the one before meanwhile, a person the champion,
-    or a user was forgotten; nothing is published then, nor is the model.
+    `features_snapshot`, of user_features or an older one, and `left_outdated` are noted in the snapshots, with digests
+    of the segments of the date and of the one before, see outdated_segments. A model that was trained is recorded with
+    the segments, whatever becomes of it. Raises SegmentationError, ModelError, AuditError, and ConcurrentCommitError
+    where another run has changed the date or the one before meanwhile, a person the champion, or a user was forgotten;
+    nothing is published then, nor is the model.
     """
     words, policy = lakehouse.settings.segment_words, lakehouse.settings.pipeline.segmentation.model_policy
     tombstones = read_tombstones(lakehouse)
@@ -297,7 +294,7 @@ def segment_date(
         fitted, scored = trained.fitted, score_date(lakehouse, date, trained.fitted)
     given = {segment.segment_id: segment.segment_name for segment in fitted[0].segments} if fitted else {}
     names = fitted[0].features if fitted else lakehouse.settings.pipeline.segmentation.features
-    before = lakehouse.read_dates(USER_SEGMENTS, date - DAY, date - DAY)
+    history, before = read_digest(lakehouse, date - DAY), lakehouse.read_dates(USER_SEGMENTS, date - DAY, date - DAY)
     with Draft(lakehouse, SCORED) as draft:
         draft.replace_dates(SEGMENT_TRANSITIONS, count_transitions(scored, before, date), [date])
         draft.replace_dates(SEGMENT_PROFILES, profile_segments(scored, names, words, given), [date])
@@ -312,7 +309,12 @@ def segment_date(
         if trained:
             keep_model(lakehouse, trained.fitted)
         summary = lakehouse.job_summary(
-            run_date=str(date), features_snapshot=features_snapshot, forced=faults, left_outdated=left_outdated
+            run_date=str(date),
+            features_snapshot=features_snapshot,
+            segments_digest=digest_segments(lakehouse, date),
+            history_digest=history,
+            forced=faults,
+            left_outdated=left_outdated,
         )
         for table in SCORED:
             draft.publish(table, date - DAY, date, summary)

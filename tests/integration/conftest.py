@@ -11,10 +11,15 @@ from collections.abc import Iterator
 
 import pytest
 
+from config.loader import CONFIG_DIR
+from tests.altered_settings import train_little, write_altered
 from tests.running_stack import RunningStack, start_stack
 
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
-    with start_stack(tmp_path_factory.mktemp("stack")) as running:
-        yield running
+    folder = tmp_path_factory.mktemp("stack")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LAKEHOUSE_PIPELINE", write_altered(folder, CONFIG_DIR / "pipeline.yaml", train_little))
+        with start_stack(folder) as running:
+            yield running

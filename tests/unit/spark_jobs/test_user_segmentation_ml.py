@@ -21,7 +21,12 @@ import config
 from spark_jobs import user_segmentation_ml
 from spark_jobs.audit import AuditError
 from spark_jobs.lakehouse import Lakehouse
-from spark_jobs.outdated_segments import REBUILT_KEY, find_outdated_segments, keep_outdated_segments
+from spark_jobs.outdated_segments import (
+    REBUILT_KEY,
+    find_outdated_histories,
+    find_outdated_segments,
+    keep_outdated_segments,
+)
 from spark_jobs.segment_models import CHAMPION, ModelError, TrainedModel, load_pipeline, read_models
 from spark_jobs.segment_training import train_model
 from spark_jobs.tables import (
@@ -454,10 +459,13 @@ def test_other_segments_of_a_date_are_the_history_of_the_next_one(lake_of_groups
     rebuild_features(lake, *days)
     score(lake, *days)
     configure(lake, num_clusters=2)
-    reports = list(segment_dates(lake, days[:1], must_train=True))
-    assert [report["date"] for report in reports] == [str(day) for day in days]
+    report = next(segment_dates(lake, days[:1], must_train=True))  # and killed before it goes on
+    assert find_outdated_histories(lake) == {days[1]}
+    assert score(lake, days[0]) == ["07-11", "07-12"]  # the one that is asked for, and what the killed run left
+    assert find_outdated_histories(lake) == set()
+    assert score(lake, days[0]) == ["07-11"]
     first, second = ({row.user_id: row for row in lake.read_dates(USER_SEGMENTS, day, day).collect()} for day in days)
-    assert {row.model_id for row in first.values()} == {reports[0]["model"]}
+    assert {row.model_id for row in first.values()} == {report["model"]}
     assert {user: row.previous_segment_id for user, row in second.items()} == {
         user: row.segment_id for user, row in first.items()
     }
