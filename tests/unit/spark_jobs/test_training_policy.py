@@ -54,7 +54,8 @@ MOVED = {user: (300, 90, 0.1) if user.startswith("seek") else row for user, row 
 
 
 START = date(2025, 2, 10)
-ONE, TWO, THREE, TEN, ELEVEN = (START + timedelta(days=days) for days in (1, 2, 3, 10, 11))
+# None follows another directly: what is the history of the next date is not told here.
+QUIET, DRIFTED, ASKED, LATER, OTHER = (START + timedelta(days=days) for days in (2, 4, 6, 13, 15))
 EARLIER = START - timedelta(days=9)
 
 
@@ -106,14 +107,14 @@ def tell(lake: Lakehouse) -> dict[str, Step]:
     drift = dataclasses.replace(lake.settings.pipeline.segmentation.drift, max_feature_index=0.25)
     configure(lake, drift=drift)
     told["first"] = run(lake, START)
-    told["nothing new"] = run(lake, ONE)
-    told["drifted"] = run(lake, TWO, MOVED)
-    told["asked"] = run(lake, THREE, MOVED, must_train=True)
-    told["asked again"] = run(lake, TWO, MOVED, must_train=True)
-    told["a week later"] = run(lake, TEN, MOVED)
+    told["nothing new"] = run(lake, QUIET)
+    told["drifted"] = run(lake, DRIFTED, MOVED)
+    told["asked"] = run(lake, ASKED, MOVED, must_train=True)
+    told["asked again"] = run(lake, DRIFTED, MOVED, must_train=True)
+    told["a week later"] = run(lake, LATER, MOVED)
     configure(lake, num_clusters=2)
-    told["other settings"] = run(lake, ELEVEN, MOVED)
-    told["the week again"] = run(lake, TEN, MOVED)
+    told["other settings"] = run(lake, OTHER, MOVED)
+    told["the week again"] = run(lake, LATER, MOVED)
     configure(lake, num_clusters=2, model_policy="champion")
     told["restated"] = run(lake, START)
     configure(lake, num_clusters=3, model_policy="as_of")
@@ -140,7 +141,7 @@ def test_drift_trains_before_the_week_is_over_and_the_better_model_takes_over(st
     assert reason.startswith("drift: ")
     assert "search_rate_30d has a stability index of" in reason
     before, after = story["drifted"].models
-    assert (decision, after.champion_from) == ("champion", TWO)
+    assert (decision, after.champion_from) == ("champion", DRIFTED)
     assert after.compared_with == before.model_id
     assert after.silhouette_gain is not None
     assert after.silhouette_gain >= 0.02
@@ -155,7 +156,7 @@ def test_drift_trains_before_the_week_is_over_and_the_better_model_takes_over(st
 def test_the_champion_is_challenged_after_a_week_and_by_the_same_users_not_beaten(story: dict[str, Step]) -> None:
     step = story["a week later"]
     assert step.trained == [("schedule", "kept")]
-    champion, challenger = model_of(step, TWO), model_of(step, TEN)
+    champion, challenger = model_of(step, DRIFTED), model_of(step, LATER)
     assert "0.020 is asked" in challenger.decision_reason
     assert challenger.champion_from is None
     assert [(s.segment_id, s.segment_name) for s in challenger.segments] == [
@@ -184,7 +185,7 @@ def test_of_two_models_of_one_date_the_later_one_is_champion_and_the_settings_ma
     assert find_reason(models, second, START, first.settings_hash, [], training) == "settings"
     assert find_reason(models, second, START, "other", [], training) is None
     waiting = dataclasses.replace(replaced, decision=WAITING)
-    assert find_reason([waiting, second], second, ONE, first.settings_hash, [], training) is None
+    assert find_reason([waiting, second], second, QUIET, first.settings_hash, [], training) is None
     assert find_relative([first], START) == first
 
 
@@ -199,10 +200,10 @@ def test_a_cluster_without_users_is_a_segment_nevertheless(story: dict[str, Step
 
 def test_a_kept_challenger_counts_as_a_training_the_next_one_is_a_week_after_it(story: dict[str, Step]) -> None:
     models = story["a week later"].models
-    champion, training = model_of(story["a week later"], TWO), Training(7, 0.02, needs_approval=False)
+    champion, training = model_of(story["a week later"], DRIFTED), Training(7, 0.02, needs_approval=False)
 
     def reason(days: int, drift: list[str]) -> str | None:
-        day = TEN + timedelta(days=days)
+        day = LATER + timedelta(days=days)
         return find_reason(models, champion, day, champion.settings_hash, drift, training)
 
     assert [reason(days, []) for days in (1, 6, 7)] == [None, None, "schedule"]
@@ -213,7 +214,7 @@ def test_a_kept_challenger_counts_as_a_training_the_next_one_is_a_week_after_it(
 def test_new_settings_begin_with_the_newest_date_and_an_older_one_says_what_it_said(story: dict[str, Step]) -> None:
     step = story["other settings"]
     assert step.trained == [("settings", "champion")]
-    newest = model_of(step, ELEVEN)
+    newest = model_of(step, OTHER)
     assert (newest.k, step.scored_by) == (2, {newest.model_id})
     again = story["the week again"]
     assert (again.trained, again.scored_by) == ([], story["a week later"].scored_by)
@@ -244,11 +245,11 @@ def test_a_name_that_a_person_gives_needs_no_training(story: dict[str, Step]) ->
 def test_a_better_model_waits_for_a_person_where_approval_is_asked(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder, following = str(tmp_path), TWO + timedelta(days=1)
+    folder, following = str(tmp_path), DRIFTED + timedelta(days=1)
     with open_lake(tmp_path) as lake:
         configure(lake, training=Training(every_days=2, min_silhouette_gain=0.02, needs_approval=True))
         assert run(lake, START).trained == [("first", "champion")]  # without any there would be no segments
-        step = run(lake, TWO, MOVED)
+        step = run(lake, DRIFTED, MOVED)
         champion, challenger = step.models
         assert (step.trained, step.scored_by) == ([("schedule", "waiting")], {champion.model_id})
         stale = dataclasses.replace(challenger, model_id="stale", artifact=f"{lake.models_path}/stale")
@@ -278,7 +279,7 @@ def test_a_better_model_waits_for_a_person_where_approval_is_asked(
             "stale": (REJECTED, None),
         }
         # A date that is done again says what it said.
-        assert find_champion(models, TWO, "as_of") == champion
+        assert find_champion(models, DRIFTED, "as_of") == champion
         step = run(lake, following, MOVED)
         assert (step.trained, step.scored_by) == ([], {challenger.model_id})
     assert main(["--reject", challenger.model_id, "--output-path", folder]) == 1
