@@ -49,7 +49,7 @@ clean: $(VENV)/python ## stop the services and delete their state
 $(VENV)/python:
 	@echo 'nothing is installed yet: run `make setup`' >&2; exit 1
 
-check: setup ## lint, types and unit tests: ten minutes on two cores
+check: setup ## lint, types and unit tests: a quarter of an hour on two cores
 	@$(VENV)/ruff check .
 	@$(VENV)/ruff format --check .
 	@$(VENV)/mypy
