@@ -9,7 +9,7 @@ import datetime as dt
 import json
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from types import TracebackType
@@ -211,6 +211,12 @@ class Lakehouse:
     def partition_dates(self, table: Table) -> list[dt.date]:
         """The dates that have rows, ascending; reads metadata only."""
         return list(self.partitions(table))
+
+    def digest_date(self, table: Table, date: dt.date, columns: Sequence[str]) -> str:
+        """A fingerprint of `columns` in a date's rows, whatever their order."""
+        digest = F.xxhash64(*columns).cast("decimal(38,0)")
+        rows, total = self.read_dates(table, date, date).agg(F.count("*"), F.sum(digest)).collect()[0]
+        return f"{rows}:{total}"
 
     def replace_dates(
         self, table: Table, frame: DataFrame, dates: list[dt.date], summary: dict[str, str] | None = None

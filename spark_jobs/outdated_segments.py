@@ -10,8 +10,6 @@ from __future__ import annotations
 import datetime as dt
 import json
 
-from pyspark.sql import functions as F
-
 from spark_jobs.lakehouse import Lakehouse
 from spark_jobs.tables import USER_FEATURES, USER_SEGMENTS
 
@@ -46,17 +44,14 @@ def find_outdated_histories(lakehouse: Lakehouse) -> set[dt.date]:
     return outdated and outdated.intersection(_scored_dates(lakehouse))
 
 
-def read_digest(lakehouse: Lakehouse, date: dt.date) -> str:
+def read_noted_digest(lakehouse: Lakehouse, date: dt.date) -> str:
     """The digest that the newest scoring of a date has noted."""
     return _read_digests(lakehouse).get(date, (NEVER_SCORED, ""))[0]
 
 
 def digest_segments(lakehouse: Lakehouse, date: dt.date) -> str:
-    """What the next date takes over from a date's segments, as it is now, whatever the order of the rows."""
-    rows = lakehouse.read_dates(USER_SEGMENTS, date, date)
-    digest = F.xxhash64("user_id", "segment_id", "segment_since").cast("decimal(38,0)")
-    users, total = rows.agg(F.count("*"), F.sum(digest)).collect()[0]
-    return f"{users}:{total}"
+    """What the next date takes over from a date's segments, as it is now."""
+    return lakehouse.digest_date(USER_SEGMENTS, date, ("user_id", "segment_id", "segment_since"))
 
 
 def _scored_dates(lakehouse: Lakehouse) -> set[dt.date]:

@@ -22,7 +22,7 @@ import json
 import sys
 from collections.abc import Collection
 
-from pyspark.sql import DataFrame, Row
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 import config
@@ -198,16 +198,10 @@ def rebuild_daily_activity(draft: Draft, pieces: DataFrame, date: dt.date) -> bo
     """Replace the date's rows of user_daily_activity; true when a later snapshot has to be built again for it."""
     existing = draft.partitions(USER_FEATURES)
     has_later = any(date + n * DAY in existing for n in range(LONGEST_WINDOW_DAYS))
-    before = read_digest(draft.lakehouse, date) if has_later else None
+    columns = USER_DAILY_ACTIVITY.column_names
+    before = draft.lakehouse.digest_date(USER_DAILY_ACTIVITY, date, columns) if has_later else None
     draft.replace_dates(USER_DAILY_ACTIVITY, summarise_day(pieces, date), [date])
-    return has_later and read_digest(draft.lakehouse, date) != before
-
-
-def read_digest(lakehouse: Lakehouse, date: dt.date) -> Row:
-    """A fingerprint of a date's rows of user_daily_activity, whatever their order."""
-    rows = lakehouse.read_dates(USER_DAILY_ACTIVITY, date, date)
-    digest = F.xxhash64(*USER_DAILY_ACTIVITY.column_names).cast("decimal(38,0)")
-    return rows.agg(F.count("*"), F.sum(digest)).collect()[0]
+    return has_later and draft.lakehouse.digest_date(USER_DAILY_ACTIVITY, date, columns) != before
 
 
 def rebuild_dates(draft: Draft, dates: set[dt.date]) -> list[dt.date]:

@@ -35,7 +35,7 @@ from spark_jobs.outdated_segments import (
     digest_segments,
     find_outdated_histories,
     find_outdated_segments,
-    read_digest,
+    read_noted_digest,
 )
 from spark_jobs.segment_drift import find_drift
 from spark_jobs.segment_identity import NEW_USERS
@@ -294,7 +294,8 @@ def segment_date(
         fitted, scored = trained.fitted, score_date(lakehouse, date, trained.fitted)
     given = {segment.segment_id: segment.segment_name for segment in fitted[0].segments} if fitted else {}
     names = fitted[0].features if fitted else lakehouse.settings.pipeline.segmentation.features
-    history, before = read_digest(lakehouse, date - DAY), lakehouse.read_dates(USER_SEGMENTS, date - DAY, date - DAY)
+    history = read_noted_digest(lakehouse, date - DAY)
+    before = lakehouse.read_dates(USER_SEGMENTS, date - DAY, date - DAY)
     with Draft(lakehouse, SCORED) as draft:
         draft.replace_dates(SEGMENT_TRANSITIONS, count_transitions(scored, before, date), [date])
         draft.replace_dates(SEGMENT_PROFILES, profile_segments(scored, names, words, given), [date])

@@ -284,13 +284,13 @@ def test_a_run_that_dies_between_two_publications_is_made_good_by_its_rerun(
 
     landed = [Record(1, 1, 1440 - 60, 0, 0), Record(2, 1, 1440 + 10, 0, 0), Record(3, 1, 2 * 1440 + 500, 0, 0)]
     # Delivered later, each changes how date 1 reaches into date 2: what the dead run was about to mend.
-    late = [Record(4, 1, 1440 - 15, 0, 1), Record(5, 1, 1440 - 40, 0, 2)]
+    late = [Record(4, 1, 1440 - 15, 0, 1), Record(5, 1, 1440 - 40, 0, 2), Record(6, 1, 1440 - 89, 0, 3)]
     placed = place(landed + late)
     with open_lake(tmp_path) as lakehouse:
         land(lakehouse, placed[:3])
         transform(lakehouse, DATES[:3], [])
-        for number, deadly in enumerate((1, 3)):
-            land(lakehouse, [placed[3 + number]])
+        for deadly in (1, 2, 3):
+            land(lakehouse, [placed[2 + deadly]])
             published.clear()
             before = len(list(lakehouse.summaries(USER_FEATURES, REBUILT_KEY)))
             with monkeypatch.context() as patched:
@@ -299,7 +299,7 @@ def test_a_run_that_dies_between_two_publications_is_made_good_by_its_rerun(
                     transform(lakehouse, DATES[2:3], [])
             assert len(published) == deadly
             transform(lakehouse, DATES[2:3], [])
-            check_against_oracle(lakehouse, placed[: 4 + number], DATES[:3])
+            check_against_oracle(lakehouse, placed[: 3 + deadly], DATES[:3])
             # What the dead run has published is named as well: these segments are to be made again.
             publications = list(lakehouse.summaries(USER_FEATURES, REBUILT_KEY))
             named = {day for summary in publications[: len(publications) - before] for day in json.loads(summary)}
