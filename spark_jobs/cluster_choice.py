@@ -17,13 +17,13 @@ import numpy.typing as npt
 from pyspark.ml.clustering import KMeans, KMeansModel
 from pyspark.ml.evaluation import ClusteringEvaluator
 from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 from sklearn.metrics import adjusted_rand_score  # type: ignore[import-untyped]
 
 from config.loader import ClusterChoice
 from spark_jobs.segment_preparation import collect_scaled
 
 INIT_STEPS = 5  # of K-Means||; with MLlib's own two even clear groups are missed from some seeds
-PARALLEL_FITS = 4
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,17 @@ class Candidate:
 
 
 def fit_candidates(
-    prepared: DataFrame, ks: Sequence[int], seeds: Sequence[int], max_iterations: int, sample_users: int
+    prepared: DataFrame,
+    ks: Sequence[int],
+    seeds: Sequence[int],
+    max_iterations: int,
+    sample_users: int,
+    parallel_fits: int = 1,
 ) -> dict[int, tuple[Candidate, KMeansModel]]:
     """For each k the best of the seeds by inertia on the column `scaled`, with its scores.
 
-    `prepared` is cached by the caller. Stability is measured on `sample_users` at most.
+    `prepared` is cached by the caller; each of `parallel_fits` at a time holds a copy of its vectors. Stability is
+    measured on `sample_users` at most.
     """
     scaled = prepared.select("scaled")
     users = scaled.count()
@@ -52,8 +58,7 @@ def fit_candidates(
     evaluator = ClusteringEvaluator(featuresCol="scaled", predictionCol="cluster")
     fitted: dict[int, tuple[Candidate, KMeansModel]] = {}
     inertia_before: float | None = None
-    # Small jobs, one after the other in each fit: several fits keep the cores busy.
-    with ThreadPoolExecutor(PARALLEL_FITS) as pool:
+    with ThreadPoolExecutor(parallel_fits) as pool:
         fits = {k: [pool.submit(fit_clusters, scaled, k, seed, max_iterations) for seed in seeds] for k in sorted(ks)}
     for k, futures in fits.items():
         models = [future.result() for future in futures]
@@ -77,9 +82,12 @@ def fit_candidates(
 
 def fit_clusters(scaled: DataFrame, k: int, seed: int, max_iterations: int) -> KMeansModel:
     """K-Means|| on the column `scaled`; adds `cluster`. The same for the same rows in the same partitions."""
-    return KMeans(
-        k=k, seed=seed, maxIter=max_iterations, initSteps=INIT_STEPS, featuresCol="scaled", predictionCol="cluster"
-    ).fit(scaled)
+    # Of a frame that is cached itself MLlib keeps no vectors: it would check and convert them again in every iteration.
+    vectors = scaled.select(F.col("scaled").alias("vector"))
+    kmeans = KMeans(
+        k=k, seed=seed, maxIter=max_iterations, initSteps=INIT_STEPS, featuresCol="vector", predictionCol="cluster"
+    )
+    return kmeans.fit(vectors).setFeaturesCol("scaled")
 
 
 def measure_stability(sample: npt.NDArray[np.float64], best: KMeansModel, others: Sequence[KMeansModel]) -> float:

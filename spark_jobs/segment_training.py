@@ -29,6 +29,7 @@ from spark_jobs.segment_preparation import fit_preparation
 from spark_jobs.segment_profiles import describe_groups
 
 USERS_PER_PARTITION = 200_000
+PARALLEL_FITS = 4  # of one partition: small jobs, one after the other in each fit, leave cores idle
 USERS_PER_CLUSTER = 2
 
 
@@ -53,7 +54,7 @@ def train_model(
     """
     users = features.count()
     ks = choose_ks(users, settings)
-    features = put_in_order(features, users)
+    features = put_in_order(features, users).persist()
     preparation = fit_preparation(features, settings.log_features, settings.rate_features, settings.winsorised_share)
     for name, why in preparation.dropped.items():
         print(f"{date}: {name} is left out: it {why}", file=sys.stderr)
@@ -61,13 +62,16 @@ def train_model(
         raise TooFewUsersError(f"the {users} users with enough history are all equal")
     prepared = preparation.pipeline.transform(features).select("scaled").persist()
     seeds = [settings.seed + number for number in range(settings.num_seeds)]
-    fitted = fit_candidates(prepared, ks, seeds, settings.max_iterations, settings.choice.sample_users)
+    parallel_fits = max(1, PARALLEL_FITS // count_partitions(users))
+    fitted = fit_candidates(prepared, ks, seeds, settings.max_iterations, settings.choice.sample_users, parallel_fits)
     prepared.unpersist()
     candidates = tuple(candidate for candidate, _ in fitted.values())
     chosen, k_reason = choose_candidate(candidates, settings.choice)
     settings_hash = hash_settings(settings)
     model_id = f"kmeans-{date}-k{chosen.k}-{settings_hash}"
     pipeline = PipelineModel(stages=[*preparation.pipeline.stages, fitted[chosen.k][1]])
+    baseline = measure_baseline(add_clusters(features, pipeline), preparation.features)
+    features.unpersist()
     clusters = tuple(Segment(cluster, 0, "") for cluster in range(len(fitted[chosen.k][1].clusterCenters())))
     return TrainedModel(
         model_id=model_id,
@@ -86,7 +90,7 @@ def train_model(
         vanished_segments=(),
         compared_with=None,
         silhouette_gain=None,
-        baseline=measure_baseline(add_clusters(features, pipeline), preparation.features),
+        baseline=baseline,
         artifact=f"{models_path}/{model_id}",
         decision=KEPT,
         decision_reason="",
@@ -109,8 +113,11 @@ def put_in_order(features: DataFrame, users: int) -> DataFrame:
     """The same rows in the same partitions and order, wherever they come from: sums of doubles depend on it, and
     centroids on them. Only one partition makes them equal to the last digit; many users are worth more cores than that.
     """
-    partitions = math.ceil(users / USERS_PER_PARTITION)
-    return features.repartition(partitions, "user_id").sortWithinPartitions("user_id")
+    return features.repartition(count_partitions(users), "user_id").sortWithinPartitions("user_id")
+
+
+def count_partitions(users: int) -> int:
+    return math.ceil(users / USERS_PER_PARTITION)
 
 
 def add_clusters(features: DataFrame, pipeline: PipelineModel) -> DataFrame:

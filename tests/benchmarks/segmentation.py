@@ -153,7 +153,7 @@ def measure_step(step: str, folder: Path, users: int) -> Measurement:
     environment = os.environ | class_path_variables(find_java_home()) | {
         "SPARK_DRIVER_MEMORY": spark.driver_memory,
         "SPARK_LOCAL_IP": "127.0.0.1",
-        "SPARK_SUBMIT_OPTS": "-Dspark.ui.enabled=false -Dspark.ui.showConsoleProgress=false",
+        "SPARK_SUBMIT_OPTS": f"{spark.java_options} -Dspark.ui.enabled=false -Dspark.ui.showConsoleProgress=false",
         "PYTHONPATH": str(PROJECT_ROOT),
         "PYSPARK_PYTHON": sys.executable,
     }  # fmt: skip
