@@ -14,7 +14,7 @@ JOB := eval "$$($(STACK) env)" && exec spark-submit spark_jobs
 PYTEST := $(VENV)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help setup up down status logs env clean check test soak bench bench-segmentation run backfill replay query \
-	requeue rollback forget maintain segments
+	requeue rollback forget maintain segments dashboard
 # As it was given: make would take the $p of "table$partitions" for a variable.
 export SQL_TEXT := $(value SQL)
 export FORGOTTEN_USER := $(value USER)
@@ -101,6 +101,8 @@ maintain: $(VENV)/python ## compact small files, expire old snapshots, delete or
 
 segments: $(VENV)/python ## the newest segments as a table, and a report with plots: DATE=2025-04-03
 	@$(JOB)/report_segments.py --html .local/segments.html $(if $(DATE),--date "$(DATE)")
+
+dashboard: up ## the pages of the stack, at http://127.0.0.1:8501
 
 replay: setup ## a real file through Kafka and the DAG: FILE=events.csv.gz
 	@test -n "$(FILE)" || { echo 'say which file: make replay FILE=events.csv.gz' >&2; exit 2; }

@@ -63,6 +63,7 @@ class Ports:
     airflow: int
     trino: int
     athena: int
+    dashboard: int
     supervisor: int
 
 
@@ -81,13 +82,17 @@ class Stack:
 
 @dataclass(frozen=True, config=_STRICT)
 class Environment:
-    """`mlflow_tracking_uri` is a server's, or a folder, a relative one below the project; null: nothing is tracked."""
+    """`mlflow_tracking_uri` is a server's, or a folder, a relative one below the project; null: nothing is tracked.
+
+    `airflow_url` is where a person sees the runs; null: the dashboard has no links to them.
+    """
 
     name: str
     kafka: Kafka
     aws: Aws
     spark: Spark
     mlflow_tracking_uri: str | None
+    airflow_url: str | None
     stack: Stack | None
 
     @property
@@ -320,6 +325,17 @@ class SegmentWords:
 
 
 @dataclass(frozen=True, config=_STRICT)
+class Dashboard:
+    """`work_group` is Athena's: it stops a query that reads more than `scan_limit_mb`."""
+
+    work_group: str
+    scan_limit_mb: Annotated[int, Field(ge=10)]
+    usd_per_terabyte: Annotated[float, Field(ge=0)]
+    currency: str
+    days: Annotated[int, Field(ge=1)]
+
+
+@dataclass(frozen=True, config=_STRICT)
 class Pipeline:
     topic: Topic
     schedule: Schedule
@@ -331,6 +347,7 @@ class Pipeline:
     checks: Checks
     maintenance: Maintenance
     segmentation: Segmentation
+    dashboard: Dashboard
 
 
 @dataclass(frozen=True, config=_STRICT)

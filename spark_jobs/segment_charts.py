@@ -30,7 +30,7 @@ def draw_sizes(profiles: Sequence[Row]) -> go.Figure:
         x=[labels[row["segment_id"]] for row in profiles],
         y=[row["users"] for row in profiles],
         text=[f"{row['users_share']:.1%}" for row in profiles],
-        marker={"color": [_colour(row["segment_id"]) for row in profiles]},
+        marker={"color": [colour_of(row["segment_id"]) for row in profiles]},
     )
     layout = {"xaxis": {"type": "category"}, "yaxis": {"title": "users", "rangemode": "tozero"}}
     return go.Figure(bars, {"title": "Users by segment", "template": TEMPLATE, **layout})
@@ -95,9 +95,9 @@ def draw_transitions(transitions: Sequence[Row], names: Mapping[int, str]) -> go
         "source": [came_from.index(row["from_segment_id"]) for row in transitions],
         "target": [len(came_from) + went_to.index(row["to_segment_id"]) for row in transitions],
         "value": [row["users"] for row in transitions],
-        "color": [_fade(_colour(row["from_segment_id"])) for row in transitions],
+        "color": [_fade(colour_of(row["from_segment_id"])) for row in transitions],
     }
-    nodes = {"label": [*left, *right], "color": [_colour(segment_id) for segment_id in [*came_from, *went_to]]}
+    nodes = {"label": [*left, *right], "color": [colour_of(segment_id) for segment_id in [*came_from, *went_to]]}
     sankey = go.Sankey(node=nodes, link=links, valueformat=",d", valuesuffix=" users")
     return go.Figure(sankey, {"title": "Where the users of the date before are now", "template": TEMPLATE})
 
@@ -116,7 +116,7 @@ def draw_scatter(points: Sequence[Row], variance_shares: tuple[float, float]) ->
             x=[row["x"] for row in own],
             y=[row["y"] for row in own],
             mode="markers",
-            marker={"color": _colour(segment_id), "symbol": symbol, "size": 6, "opacity": 0.7},
+            marker={"color": colour_of(segment_id), "symbol": symbol, "size": 6, "opacity": 0.7},
         )
     x, y = (f"principal component {n} ({share:.1%} of the variance)" for n, share in enumerate(variance_shares, 1))
     return figure.update_layout(xaxis={"title": x}, yaxis={"title": y}, showlegend=True)
@@ -126,22 +126,24 @@ def _names(rows: Iterable[Row]) -> dict[int, str]:
     return {row["segment_id"]: row["segment_name"] for row in rows}
 
 
-def _label(names: Mapping[int, str]) -> dict[int, str]:
-    """What plotly shows, which takes a text for HTML; two segments that a person gave one name stay two."""
+def label_segments(names: Mapping[int, str]) -> dict[int, str]:
+    """Segment id -> what it is shown as; two segments that a person gave one name stay two."""
     seen = Counter(names.values())
-    return {
-        segment_id: html.escape(name if seen[name] == 1 else f"{name} ({segment_id})", quote=False)
-        for segment_id, name in names.items()
-    }
+    return {segment_id: name if seen[name] == 1 else f"{name} ({segment_id})" for segment_id, name in names.items()}
+
+
+def colour_of(segment_id: int | None) -> str:
+    return GREY if segment_id in (None, NEW_USERS) else COLOURS[(segment_id - 1) % len(COLOURS)]
+
+
+def _label(names: Mapping[int, str]) -> dict[int, str]:
+    """Plotly takes a text for HTML."""
+    return {segment_id: html.escape(label, quote=False) for segment_id, label in label_segments(names).items()}
 
 
 def _in_order(segment_ids: Iterable[int | None]) -> list[int | None]:
     """Each once, ascending; null last."""
     return sorted(set(segment_ids), key=lambda segment_id: (segment_id is None, segment_id or 0))
-
-
-def _colour(segment_id: int | None) -> str:
-    return GREY if segment_id in (None, NEW_USERS) else COLOURS[(segment_id - 1) % len(COLOURS)]
 
 
 def _fade(colour: str) -> str:

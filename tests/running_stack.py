@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -235,12 +235,12 @@ def start_stack(folder: Path) -> Iterator[RunningStack]:
 
 
 @contextmanager
-def start_storage(folder: Path) -> Iterator[RunningStack]:
-    """Kafka, S3 and Glue alone, for jobs that are started by hand; `start` adds the rest."""
+def start_storage(folder: Path, names: Collection[str] = STORAGE) -> Iterator[RunningStack]:
+    """Kafka, S3 and Glue alone, or the services that are named; `start` adds the rest."""
     with open_stack(folder) as running:
         known = services(running.layout)
         running.supervisor.start(known)
-        start_services(running.layout, running.supervisor, [service for service in known if service.name in STORAGE])
+        start_services(running.layout, running.supervisor, [service for service in known if service.name in names])
         yield running
 
 

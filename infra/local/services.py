@@ -5,6 +5,7 @@ from __future__ import annotations
 from infra.local.airflow import airflow_services
 from infra.local.athena.service import athena_services
 from infra.local.aws import aws_service
+from infra.local.dashboard import dashboard_service
 from infra.local.kafka import kafka_service
 from infra.local.layout import Layout
 from infra.local.postgres import postgres_service
@@ -19,4 +20,5 @@ def services(layout: Layout) -> tuple[Service, ...]:
         postgres_service(layout),
         *airflow_services(layout),
         *athena_services(layout),
+        dashboard_service(layout),
     )

@@ -35,6 +35,7 @@ IVY_FILE = ROOT / "infra" / "local" / "ivy.xml"
 UV = TOOLS / "uv-venv" / "bin" / "uv"
 PYTHON = (3, 11)
 ATTEMPTS = 3
+BROWSER, BROWSER_FONTS = "chromium", "fonts-dejavu-core"  # what Debian calls them
 
 
 class SetupError(Exception):
@@ -70,6 +71,7 @@ def main() -> int:
         for step in steps():
             if not step.is_done():
                 run_step(step)
+        install_browser()
     except (SetupError, JavaMissingError) as error:
         print(error, file=sys.stderr)
         return 1
@@ -169,6 +171,27 @@ def fetch_trino(main_venv: Path, home: Path) -> None:
         install_trino(home, TOOLS / "trino-cache", fetch)
     except BrokenArtifactError as error:
         raise SetupError(str(error)) from error
+
+
+def install_browser() -> None:
+    """Debian's Chromium, for the tests of the dashboard, where root may install it; without it they are skipped."""
+    if shutil.which(BROWSER):
+        return
+    print(f"setup: {BROWSER:<16}", end=" ", flush=True)
+    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+        print("is missing: the browser tests of the dashboard are skipped (Debian/Ubuntu: apt-get install chromium)")
+        return
+    start = time.monotonic()
+    options = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    try:
+        run(["apt-get", "update", "-qq"], options, attempts=ATTEMPTS)
+        run(
+            ["apt-get", "install", "-qq", "--no-install-recommends", BROWSER, BROWSER_FONTS], options, attempts=ATTEMPTS
+        )
+    except SetupError as error:
+        print(f"could not be installed, the browser tests of the dashboard are skipped: {error}")
+        return
+    print(f"{time.monotonic() - start:6.1f} s", flush=True)
 
 
 def _ivy(main_venv: Path, file: Path, settings: Path | None = None) -> list[str]:

@@ -80,10 +80,11 @@ def start_services(layout: Layout, supervisor: Supervisor, missing: Sequence[Ser
 
 def print_addresses(layout: Layout) -> None:
     host, ports = layout.stack.bind_host, layout.stack.ports
-    print(f"Airflow  http://{host}:{ports.airflow}  user admin, password {layout.credentials.airflow_admin_password}")
-    print(f"Kafka    {layout.environment.kafka.bootstrap_servers}")
-    print(f"S3, Glue {layout.environment.aws.endpoint_url}")
-    print(f"Athena   http://{host}:{ports.athena}")
+    print(f"Dashboard http://{host}:{ports.dashboard}")
+    print(f"Airflow   http://{host}:{ports.airflow}  user admin, password {layout.credentials.airflow_admin_password}")
+    print(f"Kafka     {layout.environment.kafka.bootstrap_servers}")
+    print(f"S3, Glue  {layout.environment.aws.endpoint_url}")
+    print(f"Athena    http://{host}:{ports.athena}")
 
 
 def down(layout: Layout) -> None:

@@ -1,0 +1,88 @@
+"""Data quality: what became of every record, what was refused and why, and how the runs went."""
+
+from __future__ import annotations
+
+import json
+
+import pandas as pd  # type: ignore[import-untyped]
+import streamlit as st
+
+from dashboard import wording
+from dashboard.charts import draw_stack, show
+from dashboard.filters import chosen_filters
+from dashboard.lake import EmptyLakeError, ask, open_lake
+from dashboard.page import page
+from dashboard.reconciliation import find_faults
+
+DAG_ID = "clickstream_pipeline"
+PARTS = {"clean": "clean", "duplicates": "duplicates", "quarantined": "quarantined"}
+
+
+def show_runs(runs: pd.DataFrame, airflow_url: str | None) -> None:
+    """The newest first, with links into Airflow where its address is known."""
+    newest = runs.sort_values("event_date", ascending=False)
+    seconds = [
+        sum((json.loads(text) or {}).values()) if isinstance(text, str) else None for text in newest["job_seconds"]
+    ]
+    table = pd.DataFrame(
+        {
+            "date": newest["event_date"],
+            "run": [f"{airflow_url}/dags/{DAG_ID}/runs/{run}" if airflow_url else run for run in newest["run_id"]],
+            "Spark jobs (s)": seconds,
+            "recorded (UTC)": newest["recorded_at"],
+            "warnings": newest["warnings"],
+            "forced": newest["forced"],
+            "by hand": newest["remarks"],
+        }
+    )
+    link = st.column_config.LinkColumn(display_text=r"runs/(.*)")
+    st.dataframe(table, hide_index=True, column_config={"run": link} if airflow_url else None)
+
+
+def show_counts(runs: pd.DataFrame) -> None:
+    """What became of the records of each date, and whether it adds up."""
+    if faults := find_faults(runs):
+        st.error("\n".join(f"- {fault}" for fault in faults), icon="⚠️")
+    else:
+        st.success("produced = landed = clean + quarantined + duplicates on every date.", icon="✅")
+    show(draw_stack(runs, "event_date", PARTS, "Landed records by date"), "What became of the records", key="records")
+    counts = ["event_date", "produced", "requeued", "landed", "clean", "quarantined", "duplicates", "too_late"]
+    st.dataframe(runs[counts], hide_index=True)
+
+
+def show_quarantine(quarantined: pd.DataFrame) -> None:
+    """Reasons with an example each."""
+    st.subheader("Quarantine", anchor=False)
+    if quarantined.empty:
+        st.info("Nothing was quarantined on these dates.")
+        return
+    st.dataframe(quarantined, hide_index=True)
+    st.caption("`make requeue WHERE=\"error_type = '...'\" DRY_RUN=1` shows which of them would be published again.")
+
+
+def show_late_events(late: pd.DataFrame, landed: int) -> None:
+    """Records that Kafka took in after the date of their event, of `landed` in all."""
+    st.subheader("Late events", anchor=False)
+    if late.empty:
+        st.info("Kafka took in every record on the date of its event.")
+        return
+    by_date = late.groupby("event_date", as_index=False)["records"].sum()
+    title = "Records that came after their date"
+    show(draw_stack(by_date, "event_date", {"records": "late"}, title), "Late records by date", key="late")
+    total = int(late["records"].sum())
+    st.caption(
+        f"{total:,} records, {wording.percent(total / landed if landed else None)} of those that landed, came "
+        f"{late['days_late'].min()} to {late['days_late'].max()} days late."
+    )
+
+
+with page("Data quality", "Did every record arrive, and what was wrong with those that were refused?"):
+    dates = chosen_filters().dates
+    runs = ask("runs", first=dates.first, last=dates.last)
+    if runs.empty:
+        raise EmptyLakeError(f"No run was recorded from {dates.first} to {dates.last}.", "Choose other dates.")
+    show_counts(runs)
+    show_quarantine(ask("quarantine", first=dates.first, last=dates.last))
+    show_late_events(ask("late_events", first=dates.first, last=dates.last), int(runs["landed"].sum()))
+    st.subheader("Runs", anchor=False)
+    show_runs(runs, open_lake().settings.environment.airflow_url)

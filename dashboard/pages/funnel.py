@@ -1,0 +1,84 @@
+"""Funnel: where sessions end between looking at a product and buying it."""
+
+from __future__ import annotations
+
+import pandas as pd  # type: ignore[import-untyped]
+import streamlit as st
+
+from dashboard import wording
+from dashboard.charts import draw_funnel, draw_funnels, show
+from dashboard.filters import Filters, chosen_filters, segment_labels
+from dashboard.lake import ask
+from dashboard.page import page
+from dashboard.sessions import add_up, count_steps, select_sessions
+
+GROUPS = {"segment": "segment_id", "device": "device_type", "category": "category"}
+
+
+def read_groups(kind: str, rows: pd.DataFrame, filters: Filters) -> pd.DataFrame:
+    """Sums of the funnel by what the page compares; the other filters hold."""
+    if kind == "category":
+        return ask(
+            "funnel_by_category", first=filters.dates.first, last=filters.dates.last, device=filters.device or "",
+            every_segment=not filters.segments, segments=filters.segments,
+        )  # fmt: skip
+    if kind == "segment":
+        labels = segment_labels(filters.dates.last)
+        found = add_up(select_sessions(rows, filters), "segment_id")
+        names = [labels.get(int(s), f"segment {int(s)}") if pd.notna(s) else "none yet" for s in found["segment_id"]]
+        return found.assign(segment_id=names)
+    devices = rows[rows["device_type"].notna()]
+    chosen = devices[devices["segment_id"].isin(filters.segments)] if filters.segments else devices
+    return add_up(chosen, "device_type")
+
+
+def show_steps(steps: pd.DataFrame) -> None:
+    """The steps as a table: who went on, and who was lost between two of them."""
+    table = pd.DataFrame(
+        {
+            "step": steps["step"],
+            "sessions": steps["sessions"],
+            "of all with a view": [wording.percent(share) for share in steps["share_of_views"]],
+            "of the step before": [wording.percent(share) for share in steps["share_of_step_before"]],
+            "lost on the way": steps["lost"],
+        }
+    )
+    st.dataframe(table, hide_index=True)
+
+
+with page("Funnel", "Where do sessions end between looking at a product and buying it?"):
+    filters = chosen_filters()
+    rows = ask("sessions_by_day", first=filters.dates.first, last=filters.dates.last)
+    chosen = select_sessions(rows, filters)
+    steps = count_steps(chosen)
+    with_cart, abandoned = int(chosen["with_cart"].sum()), int(chosen["abandoned"].sum())
+    left, right = st.columns(2)
+    with left:
+        show(draw_funnel(steps, "Sessions that reached a step"), "Sessions by step of the funnel", key="funnel")
+    with right:
+        st.metric(
+            "Cart abandonment", wording.percent(abandoned / with_cart if with_cart else None), border=True,
+            help="Sessions that put something into the cart and bought nothing, per session with a cart.",
+        )  # fmt: skip
+        show_steps(steps)
+    st.caption("A session has reached a step when it took it or a later one.")
+    kind = st.segmented_control(
+        "Compare by", list(GROUPS), default="segment", required=True, key="by", bind="query-params"
+    )
+    groups = read_groups(kind or "segment", rows, filters)
+    by = GROUPS[kind or "segment"]
+    if kind == "category":
+        st.caption(
+            "By the products of the events; the segments are those of the last date. A session counts in each category."
+        )
+    show(draw_funnels(groups, by), f"Share of the sessions that reached each step, by {kind}", key="groups")
+    abandonment = groups["abandoned"] / groups["with_cart"].where(groups["with_cart"] > 0)
+    table = pd.DataFrame(
+        {
+            str(kind): groups[by],
+            **{name: groups[column] for name, column in
+               {"view": "viewed", "cart": "carted", "checkout": "checked_out", "purchase": "purchased"}.items()},
+            "cart abandonment": [wording.percent(share) for share in abandonment],
+        }
+    )  # fmt: skip
+    st.dataframe(table, hide_index=True)

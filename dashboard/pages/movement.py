@@ -1,0 +1,102 @@
+"""Movement: who changed segment between two dates."""
+
+from __future__ import annotations
+
+import json
+
+import pandas as pd  # type: ignore[import-untyped]
+import streamlit as st
+
+from dashboard.charts import draw_matrix, show
+from dashboard.filters import DateRange, chosen_filters, read_range, segment_labels
+from dashboard.lake import EmptyLakeError, ask
+from dashboard.page import MANY_ROWS, page
+from spark_jobs.segment_charts import IS_NO_USER, WAS_NO_USER, draw_transitions
+
+REVENUE = "revenue_sum_30d"
+
+
+def find_best_segment(profiles: pd.DataFrame) -> int:
+    """The segment whose users spend most in 30 days on average."""
+    spent = [json.loads(centroid).get(REVENUE) or 0.0 for centroid in profiles["centroid"]]
+    return int(profiles["segment_id"].iloc[spent.index(max(spent))])
+
+
+def build_matrix(moves: pd.DataFrame, labels: dict[int, str]) -> pd.DataFrame:
+    """Users by segment before (rows) and after (columns), by the names under which they are shown."""
+
+    def name(segment: float | None, nobody: str) -> str:
+        return nobody if segment is None or pd.isna(segment) else labels.get(int(segment), f"segment {int(segment)}")
+
+    named = pd.DataFrame(
+        {
+            "from": [name(segment, WAS_NO_USER) for segment in moves["from_segment_id"]],
+            "to": [name(segment, IS_NO_USER) for segment in moves["to_segment_id"]],
+            "users": moves["users"],
+        }
+    )
+    order = [WAS_NO_USER, *labels.values(), IS_NO_USER]
+    matrix = named.pivot_table(index="from", columns="to", values="users", aggfunc="sum", fill_value=0)
+    rows = [label for label in order if label in matrix.index]
+    columns = [label for label in order if label in matrix.columns]
+    return matrix.loc[rows, columns].astype(int)
+
+
+def count_flows(matrix: pd.DataFrame) -> pd.DataFrame:
+    """Per segment: users before and after, who stayed, came in and went out."""
+    labels = [label for label in [*matrix.index, *matrix.columns] if label not in (WAS_NO_USER, IS_NO_USER)]
+    flows = []
+    for label in dict.fromkeys(labels):
+        before = int(matrix.loc[label].sum()) if label in matrix.index else 0
+        after = int(matrix[label].sum()) if label in matrix.columns else 0
+        stayed = int(matrix.loc[label, label]) if label in matrix.index and label in matrix.columns else 0
+        flows.append((label, before, after - stayed, before - stayed, after))
+    return pd.DataFrame(flows, columns=["segment", "users before", "came in", "went out", "users after"])
+
+
+def as_transitions(moves: pd.DataFrame) -> list[dict[str, int | None]]:
+    """Rows as `draw_transitions` takes them."""
+    ids = ("from_segment_id", "to_segment_id")
+    return [
+        {**{name: None if pd.isna(row[name]) else int(row[name]) for name in ids}, "users": int(row["users"])}
+        for row in moves.to_dict("records")
+    ]
+
+
+def choose_two_dates() -> DateRange:
+    """The ends of the dates in the sidebar, where they have segments. Raises EmptyLakeError."""
+    known, chosen = read_range("segment_dates", "segments"), chosen_filters().dates
+    found = DateRange(max(chosen.first, known.first), min(chosen.last, known.last))
+    if found.first >= found.last:
+        raise EmptyLakeError(
+            f"There are not two dates with segments from {chosen.first} to {chosen.last}.",
+            f"Choose two dates from {known.first} to {known.last}.",
+        )
+    return found
+
+
+with page("Movement", "Who changed segment between the first and the last of the dates?"):
+    dates = choose_two_dates()
+    labels = segment_labels(dates.first) | segment_labels(dates.last)
+    moves = ask("moves", first=dates.first, last=dates.last)
+    st.subheader(f"From {dates.first} to {dates.last}", anchor=False)
+    figure = draw_transitions(as_transitions(moves), labels)
+    show(figure.update_layout(title="Where the users went"), "Users by segment before and after", key="sankey")
+    matrix = build_matrix(moves, labels)
+    show(draw_matrix(matrix), "Users by segment before and after, as a table of numbers", key="matrix")
+    st.dataframe(count_flows(matrix), hide_index=True)
+
+    best = find_best_segment(ask("profiles", date=dates.first))
+    options = list(segment_labels(dates.first))
+    segment = st.selectbox(
+        "Who left", options, options.index(best), format_func=lambda found: labels[found], key="left",
+        help="The segment that spent most in the 30 days up to the first date comes first.", bind="query-params",
+    )  # fmt: skip
+    if segment is not None:
+        left = ask("left_segment", first=dates.first, last=dates.last, segment=int(segment), most=MANY_ROWS)
+        st.markdown(f"{len(left):,} users left **{labels[segment]}**; *now in* is empty for who is no user any more.")
+        st.dataframe(left, hide_index=True, height=300)
+        st.download_button(
+            "As CSV", left.to_csv(index=False), f"left_{segment}_{dates.first}_{dates.last}.csv", "text/csv",
+            on_click="ignore",
+        )  # fmt: skip

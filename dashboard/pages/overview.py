@@ -1,0 +1,65 @@
+"""Overview: how the newest of the chosen dates went, against the same weekday before, and the days up to it."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import pandas as pd  # type: ignore[import-untyped]
+import streamlit as st
+
+from dashboard import wording
+from dashboard.charts import draw_days, show
+from dashboard.filters import DAY, DateRange, chosen_filters
+from dashboard.lake import ask, open_lake
+from dashboard.page import page
+from dashboard.reconciliation import find_faults
+from dashboard.sessions import add_up, select_sessions
+
+WEEK = 7 * DAY
+LINES = {"users": ",d", "sessions": ",d", "events": ",d", "revenue": ",.0f", "conversion": ".1%"}
+
+
+def show_banner(dates: DateRange) -> None:
+    """What did not go well on the dates."""
+    if faults := find_faults(ask("runs", first=dates.first, last=dates.last)):
+        st.error("\n".join(["**Look at Data quality.**", *(f"- {fault}" for fault in faults[:5])]), icon="⚠️")
+
+
+def show_metrics(now: pd.Series, before: pd.Series, currency: str) -> None:
+    """Five numbers of a date, with their change against the date a week before."""
+    names = {"users": "Users", "sessions": "Sessions", "events": "Events"}
+    numbers = {
+        **{label: (wording.count(now[n]), wording.change(now[n], before.get(n))) for n, label in names.items()},
+        "Conversion": (wording.percent(now["conversion"]), wording.points(now["conversion"], before.get("conversion"))),
+        f"Revenue ({currency})": (
+            wording.money(now["revenue"]),
+            wording.change(now["revenue"], before.get("revenue")),
+        ),
+    }
+    for column, (label, (value, delta)) in zip(st.columns(len(numbers)), numbers.items(), strict=True):
+        column.metric(label, value, delta, border=True)
+
+
+with page("Overview", "How did the newest date go?"):
+    filters = chosen_filters()
+    dates, currency = filters.dates, open_lake().settings.pipeline.dashboard.currency
+    show_banner(dates)
+    rows = ask("sessions_by_day", first=min(dates.first, dates.last - WEEK), last=dates.last)
+    days = add_up(select_sessions(rows, filters), "session_date").set_index("session_date")
+    st.subheader(f"{dates.last:%A, %d %B %Y}", anchor=False)
+    st.caption(
+        f"The UTC date is {wording.age(dates.last, dt.datetime.now(dt.UTC))}. Conversion: sessions with a purchase per "
+        f"session. Changes are against {dates.last - WEEK:%A, %d %B}."
+    )
+    nothing = pd.Series(dtype=float)
+    if dates.last in days.index:
+        show_metrics(days.loc[dates.last], days.loc[dates.last - WEEK] if dates.last - WEEK in days.index else nothing,
+                     currency)  # fmt: skip
+    else:
+        st.info("No session of the date passes the filters. Choose more segments, or another device.")
+    shown = days[days.index >= dates.first].reset_index()
+    columns = st.columns(2)
+    for number, (measure, unit_format) in enumerate(LINES.items()):
+        unit = f"Revenue ({currency})" if measure == "revenue" else measure.capitalize()
+        with columns[number % 2]:
+            show(draw_days(shown, measure, unit, unit_format), f"{unit} of each date", key=measure)

@@ -1,0 +1,116 @@
+"""Segments: how large they are, what sets them apart, and who is in them."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd  # type: ignore[import-untyped]
+import streamlit as st
+from sklearn.decomposition import PCA  # type: ignore[import-untyped]
+from sklearn.preprocessing import StandardScaler  # type: ignore[import-untyped]
+
+from dashboard import wording
+from dashboard.charts import show
+from dashboard.filters import DAY, chosen_filters, read_range
+from dashboard.lake import EmptyLakeError, ask, open_lake
+from dashboard.page import MANY_ROWS, page
+from spark_jobs.segment_charts import draw_profile_heatmap, draw_scatter, draw_sizes
+
+SAMPLE_USERS = 1_000
+
+
+def parse_profiles(rows: pd.DataFrame) -> list[dict[str, object]]:
+    """Rows of segment_profiles as the charts take them."""
+    return [{**row, "deviations": json.loads(row["deviations"])} for row in rows.to_dict("records")]
+
+
+def project(sample: pd.DataFrame, features: list[str]) -> tuple[npt.NDArray[np.float64], tuple[float, float]] | None:
+    """Users in the first two principal components of the model's features, counts and money by their logarithm.
+
+    Also the share of the variance that either explains. None where two users who differ, or two features, are missing.
+    """
+    rates = open_lake().settings.pipeline.segmentation.rate_features
+    numbers = sample[features].astype(float)
+    numbers = numbers.fillna(numbers.mean()).fillna(0.0)
+    counts = [name for name in features if name not in rates]
+    numbers[counts] = np.log1p(numbers[counts].clip(lower=0))
+    if min(numbers.shape) < 2 or not (numbers.nunique() > 1).any():
+        return None
+    components = PCA(n_components=2, svd_solver="full")
+    points = components.fit_transform(StandardScaler().fit_transform(numbers))
+    first, second = components.explained_variance_ratio_
+    return points, (float(first), float(second))
+
+
+def show_table(profiles: pd.DataFrame, before: pd.DataFrame) -> None:
+    """Sizes with their change, names and stories."""
+    shares = dict(zip(before["segment_id"], before["users_share"], strict=True))
+    table = pd.DataFrame(
+        {
+            "segment": profiles["segment_name"],
+            "users": profiles["users"],
+            "share": [wording.percent(share) for share in profiles["users_share"]],
+            "against the day before": [
+                wording.points(row.users_share, shares.get(row.segment_id)) or wording.MISSING
+                for row in profiles.itertuples()
+            ],
+            "story": profiles["story"],
+        }
+    )
+    st.dataframe(table, hide_index=True, column_config={"story": st.column_config.TextColumn(width="large")})
+
+
+def show_scatter(date: object, model_id: str | None, chosen: tuple[int, ...]) -> None:
+    """A sample of the users in two dimensions."""
+    model = ask("model", model_id=model_id or "")
+    sample = ask("sample", date=date, most=SAMPLE_USERS)  # type: ignore[arg-type]
+    if model.empty or sample.empty:
+        st.info("No model has scored this date: there is no scatter plot. The first run with enough users trains one.")
+        return
+    (facts,) = model.to_dict("records")
+    found = project(sample, json.loads(facts["features"]))
+    if found is None:
+        st.info("It takes two features, and two users who differ, to draw them.")
+        return
+    points, variance_shares = found
+    placed = sample[["segment_id", "segment_name"]].assign(x=points[:, 0], y=points[:, 1])
+    placed = placed[placed["segment_id"].isin(chosen)] if chosen else placed
+    show(draw_scatter(placed.to_dict("records"), variance_shares), "A dot for each user of a sample", key="scatter")
+    st.caption(
+        f"Model {facts['model_id']}, trained on {facts['users']:,} users ({facts['training_reason']}); "
+        f"k = {facts['k']}: {facts['k_reason']}. {facts['decision'].capitalize()}: {facts['decision_reason']}."
+    )
+
+
+with page("Segments", "Who are the users, and how many of each kind?"):
+    date, chosen = chosen_filters().dates.last, chosen_filters().segments
+    every = ask("profiles", date=date)
+    if every.empty:
+        known = read_range("segment_dates", "segments")
+        raise EmptyLakeError(f"{date} has no segments.", f"Choose a last date from {known.first} to {known.last}.")
+    shown = every[every["segment_id"].isin(chosen)] if chosen else every
+    st.subheader(f"{date:%A, %d %B %Y}", anchor=False)
+    show_table(shown, ask("profiles", date=date - DAY))
+    profiles = parse_profiles(shown)
+    left, right = st.columns(2)
+    with left:
+        show(draw_sizes(profiles), "Users of each segment", key="sizes")
+    with right:
+        model_id = every["model_id"].dropna()
+        show_scatter(date, None if model_id.empty else str(model_id.iloc[0]), chosen)
+    show(draw_profile_heatmap(profiles), "Standard deviations of each segment from all users, by feature", key="heat")
+
+    st.subheader("Users of a segment", anchor=False)
+    names = dict(zip(every["segment_id"], every["segment_name"], strict=True))
+    segment = st.selectbox("Segment", list(names), format_func=names.__getitem__, key="users_of", bind="query-params")
+    if segment is not None:
+        users = ask("segment_users", date=date, segment=int(segment), most=MANY_ROWS)
+        st.dataframe(users, hide_index=True, height=300)
+        st.download_button(
+            f"{len(users):,} users as CSV", users.to_csv(index=False), f"segment_{segment}_{date}.csv", "text/csv",
+            on_click="ignore",
+        )  # fmt: skip
+        if len(users) == MANY_ROWS:
+            st.caption(f"The {MANY_ROWS:,} who spent most in 30 days; Ask Athena has the rest.")

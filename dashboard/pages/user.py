@@ -1,0 +1,60 @@
+"""User: one user's journey."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import streamlit as st
+
+from dashboard import wording
+from dashboard.charts import draw_journey, show
+from dashboard.filters import DateRange, chosen_filters
+from dashboard.lake import Parameter, ask, open_lake
+from dashboard.page import page
+
+MOST_EVENTS = 5_000
+SUGGESTED_USERS = 10
+
+
+def suggest_users(date: dt.date) -> None:
+    st.info("Enter a user id. Those who spent most in the 30 days up to the last date:")
+    st.dataframe(ask("some_users", date=date, most=SUGGESTED_USERS), hide_index=True)
+
+
+def show_user(user: str, dates: DateRange, currency: str) -> None:
+    """The user's numbers, events on a time line, segments and sessions."""
+    period: dict[str, Parameter] = {"first": dates.first, "last": dates.last, "user": user}
+    sessions, events = ask("user_sessions", **period), ask("user_events", **period, most=MOST_EVENTS)
+    history = ask("user_history", **period)
+    if sessions.empty and events.empty and history.empty:
+        st.info(f"User {user} has neither an event nor a segment from {dates.first} to {dates.last}.")
+        return
+    numbers = {
+        "Sessions": wording.count(len(sessions)),
+        "Events": wording.count(len(events)) + ("+" if len(events) == MOST_EVENTS else ""),
+        "Purchases": wording.count(sessions["purchases"].sum()),
+        f"Revenue ({currency})": wording.money(float(sessions["revenue"].sum())),
+        "Segment": history["segment_name"].iloc[-1] if len(history) else wording.MISSING,
+    }
+    for column, (label, value) in zip(st.columns(len(numbers)), numbers.items(), strict=True):
+        column.metric(label, value, border=True)
+    if len(events):
+        show(draw_journey(events), "Events of the user by time and type", key="journey")
+    st.subheader("Segment since", anchor=False)
+    # The rows where a new segment begins say it all.
+    changes = history[history["segment_id"].diff().fillna(1) != 0]
+    st.dataframe(changes[["segment_since", "segment_name", "distance_to_centroid"]], hide_index=True)
+    st.subheader("Sessions", anchor=False)
+    shown = sessions.drop(columns="session_key").assign(minutes=(sessions["duration_seconds"] / 60).round(1))
+    st.dataframe(shown.drop(columns="duration_seconds"), hide_index=True)
+    st.subheader("Events", anchor=False)
+    st.dataframe(events.drop(columns="session_key"), hide_index=True, height=300)
+
+
+with page("User", "What did one user do, and in which segments were they?"):
+    dates = chosen_filters().dates
+    user = st.text_input("User id", key="user", placeholder="as in the events, with its zeros", bind="query-params")
+    if user and user.strip():
+        show_user(user.strip(), dates, open_lake().settings.pipeline.dashboard.currency)
+    else:
+        suggest_users(dates.last)

@@ -1,0 +1,322 @@
+"""Every page on real tables, run by Streamlit's AppTest; expected numbers are added up from `small_lake` by hand."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pyarrow as pa  # type: ignore[import-untyped]
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from config.catalog import open_catalog
+from config.loader import CONFIG_DIR, PROJECT_ROOT
+from infra.local.athena.query_command import open_athena, run_statement
+from tests.altered_settings import write_altered
+from tests.integration.dashboard.conftest import count_queries, forget
+from tests.integration.dashboard.small_lake import FIRST, LAST, LEAVING, LOYAL, NEW, ODD_USER
+from tests.running_stack import RunningStack, wait_until
+
+FOLDER = PROJECT_ROOT / "dashboard" / "pages"
+PAGES = sorted(file.stem for file in FOLDER.glob("*.py"))
+LABELS = {LOYAL: "loyal buyers", LEAVING: "leaving <soon>", NEW: "new"}
+SECONDS = 60
+
+pytestmark = pytest.mark.usefixtures("pages")
+
+
+def open_page(page: str, **url: str | list[str]) -> AppTest:
+    """A page as who follows a link to it sees it."""
+    test = AppTest.from_file(str(FOLDER.parent / "streamlit_app.py"), default_timeout=SECONDS)
+    follow(test, url)
+    if page != "overview":  # AppTest knows the other pages after a first run
+        test.switch_page(f"pages/{page}.py")
+        follow(test, url)
+    return test
+
+
+def follow(test: AppTest, url: Mapping[str, str | list[str]]) -> None:
+    for name, value in url.items():
+        test.query_params[name] = value
+    test.run()
+
+
+def metrics(test: AppTest) -> dict[str, tuple[str, str]]:
+    """Label -> value and change."""
+    return {metric.label: (metric.value, metric.delta) for metric in test.metric}
+
+
+def tables(test: AppTest) -> list[list[dict[str, Any]]]:
+    return [frame.value.to_dict("records") for frame in test.dataframe]
+
+
+def messages(test: AppTest) -> str:
+    assert not test.exception, test.exception
+    return "\n".join(box.value for boxes in (test.error, test.info, test.success, test.warning) for box in boxes)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_shows_itself_without_an_error(page: str) -> None:
+    test = open_page(page)
+    assert not test.exception
+    assert test.title[0].value
+
+
+def test_the_overview_compares_the_last_date_with_the_same_weekday_before() -> None:
+    assert metrics(open_page("overview")) == {
+        "Users": ("4", "+33.3 %"),
+        "Sessions": ("5", "+25.0 %"),
+        "Events": ("16", "+14.3 %"),
+        "Conversion": ("40.0 %", "+15.0 pp"),
+        "Revenue (USD)": ("40.50", "+102.5 %"),
+    }
+
+
+def test_the_banner_names_what_does_not_add_up() -> None:
+    assert "2025-04-07: 1 of 50 produced records did not land" in messages(open_page("overview"))
+
+
+def test_filters_of_a_shared_link_hold() -> None:
+    mobile = metrics(open_page("overview", device="mobile"))
+    assert mobile["Users"] == ("1", "-50.0 %")
+    assert mobile["Sessions"] == ("2", "+0.0 %")
+    leaving = metrics(open_page("overview", segment="leaving <soon>"))
+    assert (leaving["Users"], leaving["Sessions"]) == (("2", "+100.0 %"), ("3", "+200.0 %"))
+    first = open_page("overview", dates=["2025-04-01", "2025-04-01"])
+    assert metrics(first)["Revenue (USD)"] == ("20.00", "")
+
+
+def test_a_filter_that_leaves_nothing_says_so() -> None:
+    assert "No session of the date passes the filters" in messages(open_page("overview", device="unknown"))
+
+
+def test_the_funnel_counts_a_session_at_every_step_up_to_its_last() -> None:
+    test = open_page("funnel", dates=["2025-04-08", "2025-04-08"])
+    steps, by_segment = tables(test)
+    assert [(row["step"], row["sessions"], row["of the step before"]) for row in steps] == [
+        ("view", 4, "-"),
+        ("cart", 4, "100.0 %"),
+        ("checkout", 3, "75.0 %"),
+        ("purchase", 2, "66.7 %"),
+    ]
+    assert metrics(test)["Cart abandonment"][0] == "50.0 %"
+    columns = ("view", "cart", "checkout", "purchase", "cart abandonment")
+    assert {row["segment"]: tuple(row[name] for name in columns) for row in by_segment} == {
+        "new": (0, 0, 0, 0, "-"),
+        "loyal buyers": (1, 1, 1, 0, "-"),
+        "leaving <soon>": (3, 3, 2, 2, "50.0 %"),
+    }
+
+
+def test_the_funnel_by_device_and_category() -> None:
+    day = ["2025-04-08", "2025-04-08"]
+    columns = ("view", "cart", "checkout", "purchase", "cart abandonment")
+
+    def groups(by: str, **url: str) -> dict[str, tuple[Any, ...]]:
+        rows = tables(open_page("funnel", dates=day, by=by, **url))[1]
+        return {row[by]: tuple(row[name] for name in columns) for row in rows}
+
+    assert groups("device") == {
+        "desktop": (2, 2, 1, 0, "100.0 %"),
+        "mobile": (2, 2, 2, 2, "0.0 %"),
+        "tablet": (0, 0, 0, 0, "-"),
+    }
+    # Anna's first session in electronics and apparel, her second and cleo's in apparel; bert's cart has no category.
+    assert groups("category") == {
+        "electronics": (2, 2, 1, 1, "50.0 %"),
+        "apparel": (3, 2, 2, 1, "-"),
+        "unknown": (1, 1, 0, 0, "100.0 %"),
+    }
+    assert groups("category", segment="loyal buyers") == {"apparel": (1, 1, 1, 0, "-")}
+    assert groups("category", device="desktop") == {
+        "apparel": (1, 1, 1, 0, "-"),
+        "electronics": (1, 1, 0, 0, "100.0 %"),
+        "unknown": (1, 1, 0, 0, "100.0 %"),
+    }
+
+
+def test_segments_have_sizes_stories_and_users() -> None:
+    test = open_page("segments")
+    profiles, users = tables(test)
+    assert [(row["segment"], row["users"], row["share"], row["against the day before"]) for row in profiles] == [
+        ("new", 1, "25.0 %", "+0.0 pp"),
+        ("loyal buyers", 1, "25.0 %", "-25.0 pp"),
+        ("leaving <soon>", 2, "50.0 %", "+25.0 pp"),
+    ]
+    assert profiles[1]["story"] == "Story of loyal buyers. And more."
+    assert [row["user_id"] for row in users] == ["dora"]
+    leaving = tables(open_page("segments", users_of="leaving <soon>"))[1]
+    assert [(row["user_id"], row["revenue_sum_30d"]) for row in leaving] == [("anna", 120.0), ("bert", 5.0)]
+
+
+def test_movement_counts_who_went_where() -> None:
+    test = open_page("movement")
+    flows, left = tables(test)
+    assert flows == [
+        {"segment": "new", "users before": 1, "came in": 1, "went out": 1, "users after": 1},
+        {"segment": "loyal buyers", "users before": 2, "came in": 1, "went out": 2, "users after": 1},
+        {"segment": "leaving <soon>", "users before": 1, "came in": 1, "went out": 0, "users after": 2},
+    ]
+    # The best segment is the one that spends most: loyal buyers.
+    assert [(row["user_id"], row["now_in"]) for row in left if row["user_id"] == "anna"] == [("anna", "leaving <soon>")]
+    assert [row["user_id"] for row in left] == ["anna", "emil"]
+
+
+def test_movement_needs_two_dates() -> None:
+    assert "There are not two dates with segments" in messages(
+        open_page("movement", dates=["2025-04-08", "2025-04-08"])
+    )
+
+
+def test_a_user_is_shown_with_sessions_events_and_segments() -> None:
+    test = open_page("user", user="anna")
+    assert {label: value for label, (value, _) in metrics(test).items()} == {
+        "Sessions": "5",
+        "Events": "7",
+        "Purchases": "3",
+        "Revenue (USD)": "60.50",
+        "Segment": "leaving <soon>",
+    }
+    changes, sessions, events = tables(test)
+    assert [(row["segment_since"], row["segment_name"]) for row in changes] == [
+        (FIRST, "loyal buyers"),
+        (LAST, "leaving <soon>"),
+    ]
+    assert len(sessions) == 5
+    assert [row["event_type"] for row in events] == ["view", "view", "cart", "checkout", "purchase", "view", "purchase"]
+
+
+def test_quotes_in_a_user_id_stay_a_text() -> None:
+    assert metrics(open_page("user", user=ODD_USER))["Events"][0] == "1"
+    assert "neither an event nor a segment" in messages(open_page("user", user="x' OR '1'='1"))
+
+
+def test_without_a_user_some_are_suggested() -> None:
+    (suggested,) = tables(open_page("user"))
+    assert [row["user_id"] for row in suggested] == ["anna", "cleo", "bert", "dora"]
+
+
+def test_data_quality_shows_what_was_refused_and_what_was_late() -> None:
+    test = open_page("data_quality")
+    counts, quarantined, runs = tables(test)
+    assert [(row["event_date"], row["landed"], row["clean"]) for row in counts] == [
+        (FIRST, 100, 97), (dt.date(2025, 4, 7), 49, 49), (LAST, 80, 77),
+    ]  # fmt: skip
+    assert [(row["error_type"], row["records"], row["detail"], row["payload"]) for row in quarantined] == [
+        ("bad_price", 2, "detail 3", '{"price": "a lot of ünïcode"}'),
+        ("not_json", 1, "detail 5", "\ufffd\ufffd"),
+    ]
+    assert any(caption.value.startswith("3 records, 1.3 % of those") for caption in test.caption)
+    assert runs[0]["run"].endswith(f"/dags/clickstream_pipeline/runs/scheduled__{LAST}")
+    assert runs[0]["Spark jobs (s)"] == 30.5
+
+
+def test_a_second_view_of_unchanged_data_starts_no_query(lake: RunningStack) -> None:
+    views = [
+        (page, url)
+        for page in PAGES
+        for url in ({}, {"device": "mobile", "segment": "loyal buyers"})
+    ]  # fmt: skip
+    for page, url in views:
+        open_page(page, **url)
+    before = count_queries(lake)
+    for page, url in views:
+        assert not open_page(page, **url).exception
+    assert before > 0
+    assert count_queries(lake) == before
+
+
+def test_a_commit_costs_the_queries_of_its_table_and_no_other(lake: RunningStack) -> None:
+    open_page("data_quality")
+    before = count_queries(lake)
+    table = open_catalog(lake.settings).load_table((lake.settings.paths.database, "pipeline_runs"))
+    row = table.scan(row_filter=f"event_date = '{FIRST}'").to_arrow().to_pylist()[0]
+    other = {**row, "event_date": dt.date(2025, 4, 2), "run_id": "another"}
+    table.append(pa.Table.from_pylist([other], schema=table.schema().as_arrow()))
+    try:
+        changed = open_page("data_quality")
+        assert count_queries(lake) == before + 1
+        assert len(tables(changed)[0]) == 4
+    finally:
+        table.delete(delete_filter="run_id = 'another'")
+
+
+def test_the_editor_answers_with_cost_and_refuses_what_writes(lake: RunningStack) -> None:
+    test = open_page("ask_athena")
+    database = lake.settings.paths.database
+    test.text_area[0].set_value(f"SELECT count(*) AS n FROM {database}.sessions;")
+    test.button[0].click().run()
+    assert tables(test) == [[{"n": 10}]]
+    assert any("1 rows" in text.value and "USD on AWS" in text.value for text in test.markdown)
+    test.text_area[0].set_value(f"SHOW TABLES IN {database}")
+    test.button[0].click().run()
+    assert {"tab_name": "sessions"} in tables(test)[0] or any("sessions" in row.values() for row in tables(test)[0])
+    test.text_area[0].set_value(f"DROP TABLE {database}.sessions")
+    test.button[0].click().run()
+    assert "DROP is not allowed here" in messages(test)
+    test.text_area[0].set_value("SELECT no_such_column FROM clickstream.sessions")
+    test.button[0].click().run()
+    assert "COLUMN_NOT_FOUND" in messages(test)
+
+
+def test_a_named_query_is_there_to_run() -> None:
+    test = open_page("ask_athena", query="runs")
+    test.button[0].click().run()
+    assert [row["event_date"] for row in tables(test)[0]] == [FIRST, dt.date(2025, 4, 7), LAST]
+
+
+def test_a_query_over_the_limit_is_told_the_limit(lake: RunningStack) -> None:
+    paths = lake.settings.paths
+    place = f"s3://{lake.settings.environment.aws.bucket}/numbers/"
+    numbers = "unnest(sequence(1, 1000)) a(x) cross join unnest(sequence(1, 2500)) b(y)"  # 2,500,000 of 8 bytes
+    create = f"CREATE TABLE numbers WITH (external_location = '{place}') AS SELECT random() AS r FROM {numbers}"
+    run_statement(open_athena(lake.settings), lake.settings, create)
+    try:
+        test = open_page("ask_athena")
+        test.text_area[0].set_value(f"SELECT sum(r) FROM {paths.database}.numbers")
+        test.button[0].click().run()
+    finally:
+        run_statement(open_athena(lake.settings), lake.settings, "DROP TABLE numbers")
+    assert "The query reads too much" in messages(test)
+    assert "10 MB" in messages(test)
+
+
+@pytest.fixture
+def without_athena(lake: RunningStack) -> Iterator[None]:
+    lake.supervisor.stop_service("athena")
+    wait_until(lambda: lake.supervisor.states()["athena"] == "STOPPED")
+    yield
+    lake.supervisor.start_service("athena")
+    wait_until(lambda: lake.is_ready("athena"))
+
+
+@pytest.mark.usefixtures("without_athena")
+def test_athena_away_is_said_with_a_remedy() -> None:
+    for page in PAGES:
+        said = messages(open_page(page))
+        assert "The lake does not answer" in said, page
+        assert "make up" in said
+
+
+def test_a_table_that_is_missing_is_named(lake: RunningStack) -> None:
+    catalog = open_catalog(lake.settings)
+    name = (lake.settings.paths.database, "segment_profiles")
+    location = catalog.load_table(name).metadata_location
+    catalog.drop_table(name)
+    try:
+        said = messages(open_page("segments"))
+    finally:
+        catalog.register_table(name, location)
+    assert "A table is missing" in said
+    assert "segment_profiles" in said
+
+
+def test_an_empty_lake_says_how_to_fill_it(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = write_altered(tmp_path, CONFIG_DIR / "s3_paths.yaml", lambda content: content.update(database="nothing"))
+    monkeypatch.setenv("LAKEHOUSE_PATHS", paths)
+    forget()
+    for page in [page for page in PAGES if page != "ask_athena"]:
+        said = messages(open_page(page))
+        assert "Nothing here yet" in said, page
+        assert "make run" in said
