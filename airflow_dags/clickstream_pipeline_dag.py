@@ -7,7 +7,8 @@ One run = one UTC date: events → Kafka → `raw_events` → `events`, `session
 Dates of a backfill may overlap up to their segments, which are made in the order of the dates.
 **Inputs** the Kafka topic; with the parameter `event_source` = `generator` or `replay` the run fills it first, with
 `external` somebody else does.
-**Outputs** the tables of the Glue database, partitioned by date; the views of `views/`; one row of `pipeline_runs`.
+**Outputs** the tables of the Glue database, partitioned by date; the views of `views/`; one row of `pipeline_runs`,
+or of `failed_runs`.
 Where `training.needs_approval` is set, a run of the DAG `approve_model` for each model that waits for a person.
 
 **Needs** the Airflow pool `landing` (`landing.pool` in `config/pipeline.yaml`) with one slot, or `land_raw_events` is
@@ -187,6 +188,18 @@ with DAG(
         warnings = [name for names in warned for name in names or []]
         run_audit.record_run(dt.date.fromisoformat(date), airflow_run, landed, transformed, warnings)
 
+    @task(trigger_rule=TriggerRule.ONE_FAILED)
+    def record_failure(date: str, airflow_run: str, ti: Any = None) -> None:
+        """The run's row of failed_runs. It fails as well: a run is what its last task is."""
+        from airflow.sdk.exceptions import AirflowFailException
+
+        from airflow_dags import run_audit
+
+        states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[airflow_run])[airflow_run]
+        failed = [name for name, state in states.items() if state == "failed"]
+        run_audit.record_failure(dt.date.fromisoformat(date), airflow_run, failed)
+        raise AirflowFailException(f"{date}: failed: {', '.join(sorted(failed))}")
+
     segments = check_segments(DATE)
     recorded = record_run(DATE, "{{ run_id }}", landing, transformed)
     (
@@ -201,6 +214,7 @@ with DAG(
         >> segments
         >> views
         >> recorded
+        >> record_failure(DATE, "{{ run_id }}")
     )
     if NEEDS_APPROVAL:
         waiting = find_waiting_models(DATE)

@@ -18,6 +18,7 @@ from typing import Any
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.compute as pc  # type: ignore[import-untyped]
 from airflow.sdk.exceptions import AirflowFailException
+from pyiceberg.expressions import And, EqualTo
 from pyiceberg.manifest import ManifestEntryStatus
 from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Snapshot, ancestors_of
@@ -324,6 +325,21 @@ def record_run(
                 f"{known['event_date']}: landed {known['landed']} is not clean {known['clean']} + quarantined "
                 f"{known['quarantined']} + duplicates {known['duplicates']}"
             )
+
+
+def record_failure(date: dt.date, run_id: str, failed_tasks: list[str]) -> None:
+    """Write the run's row of failed_runs, in the place of one that an earlier attempt of the same run has written."""
+    table = Audit().table("failed_runs")
+    row = {
+        "run_id": run_id,
+        "failed_tasks": sorted(failed_tasks),
+        "failed_at": dt.datetime.now(dt.UTC),
+        "event_date": date,
+    }
+    table.overwrite(
+        pa.Table.from_pylist([row], schema=table.schema().as_arrow()),
+        overwrite_filter=And(EqualTo(term="event_date", value=date.isoformat()), EqualTo(term="run_id", value=run_id)),
+    )
 
 
 def _merge(choose: Callable[[int, int], int], one: dict[str, int], other: dict[str, int]) -> dict[str, int]:

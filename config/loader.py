@@ -116,6 +116,7 @@ class Tables:
     segment_transitions: str
     model_runs: str
     pipeline_runs: str
+    failed_runs: str
     forgotten_users: str
 
 

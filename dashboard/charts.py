@@ -70,11 +70,14 @@ def draw_matrix(moves: pd.DataFrame) -> go.Figure:
 def draw_journey(events: pd.DataFrame) -> go.Figure:
     """Events of a user over time, a line of dots for each type; dots of one session are joined."""
     figure = go.Figure(layout={"title": "Events by time (UTC)", "height": 340})
+    times: list[object] = []
+    kinds: list[str | None] = []
     for _, session in events.groupby("session_key", sort=False):
-        figure.add_scatter(
-            x=session["event_time"], y=session["event_type"], mode="lines", line={"color": GREY, "width": 1},
-            showlegend=False, hoverinfo="skip",
-        )  # fmt: skip
+        times += [*session["event_time"], None]  # null: the line ends
+        kinds += [*session["event_type"], None]
+    figure.add_scatter(
+        x=times, y=kinds, mode="lines", line={"color": GREY, "width": 1}, showlegend=False, hoverinfo="skip"
+    )
     for kind in [kind for kind in EVENT_COLOURS if kind in set(events["event_type"])]:
         own = events[events["event_type"] == kind]
         figure.add_scatter(
@@ -91,7 +94,7 @@ def draw_stack(rows: pd.DataFrame, x: str, parts: Mapping[str, str], title: str)
     figure = go.Figure(layout={"title": title, "barmode": "stack", "height": 320})
     for (column, name), colour in zip(parts.items(), (BLUE, ORANGE, VERMILION, GREEN), strict=False):
         figure.add_bar(name=name, x=rows[x], y=rows[column], marker={"color": colour})
-    return figure.update_layout(yaxis={"rangemode": "tozero", "tickformat": ",d"})
+    return figure.update_layout(yaxis={"rangemode": "tozero", "tickformat": ",d", "title": "records"})
 
 
 def draw_result(rows: pd.DataFrame, x: str, ys: Sequence[str], kind: str) -> go.Figure:

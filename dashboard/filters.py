@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import pandas as pd  # type: ignore[import-untyped]
 import streamlit as st
 
-from dashboard.lake import ASKED, EmptyLakeError, LakeError, NoDateError, ask, open_lake
+from dashboard.lake import EmptyLakeError, LakeError, NoDateError, ask, open_lake, start_page
 from spark_jobs.segment_charts import label_segments
 
 DAY = dt.timedelta(days=1)
-CHOSEN = "chosen filters"
+CHOSEN, LAST_RANGE = "chosen filters", "last whole range of dates"
 EVERY_DEVICE = "every device"
 DEVICES = (EVERY_DEVICE, "mobile", "desktop", "tablet", "unknown")
 
@@ -28,21 +28,15 @@ class DateRange:
 
 @dataclass(frozen=True)
 class Filters:
-    """What a page shows. `segments` are the ids that were chosen, empty: every one; `device` None: every one."""
+    """What a page shows. `segments` are the ids that were chosen, empty: every one; `device` None: every one.
+
+    `labels` are the names of all segments of the dates, by id, no two alike.
+    """
 
     dates: DateRange
     segments: tuple[int, ...]
     device: str | None
-
-
-def read_range(query: str, what: str) -> DateRange:
-    """Dates of a table, from its partitions. Raises EmptyLakeError where it has none."""
-    (found,) = ask(query).to_dict("records")
-    if pd.isna(found["last_date"]):
-        raise EmptyLakeError(
-            f"No date has {what} yet.", "`make run` fills the lake with three generated dates; a run takes a minute."
-        )
-    return DateRange(found["first_date"], found["last_date"])
+    labels: dict[int, str]
 
 
 def show_filters(used: Collection[str]) -> None:
@@ -50,40 +44,66 @@ def show_filters(used: Collection[str]) -> None:
 
     They are drawn beside the pages, because Streamlit forgets the widgets of a page that one leaves.
     """
-    st.session_state[ASKED] = []
+    start_page()
     try:
         dates = _choose_dates("dates" not in used)
-        labels = segment_labels(dates.last) if "segment" in used else {}
+        labels = read_labels(dates)
         segments, device = _choose_segments(labels, "segment" not in used), _choose_device("device" not in used)
-        st.session_state[CHOSEN] = Filters(dates, segments, device)
+        st.session_state[CHOSEN] = Filters(dates, segments, device, labels)
     except LakeError as error:
         st.session_state[CHOSEN] = error
 
 
 def chosen_filters() -> Filters:
     """What stands in the sidebar. Raises the LakeError that kept it from being drawn."""
-    chosen = st.session_state[CHOSEN]
+    chosen: Filters | LakeError = st.session_state[CHOSEN]
     if isinstance(chosen, LakeError):
         raise chosen
-    assert isinstance(chosen, Filters)  # noqa: S101
     return chosen
+
+
+def read_segment_range() -> DateRange:
+    """The dates with segments. Raises EmptyLakeError where there are none."""
+    (found,) = ask("segment_dates").to_dict("records")
+    if pd.isna(found["last_date"]):
+        raise EmptyLakeError("No date has segments yet.", "The next run of the pipeline makes them.")
+    return DateRange(found["first_date"], found["last_date"])
+
+
+def read_labels(dates: DateRange) -> dict[int, str]:
+    """Segment id -> what it is shown as, for every segment of the dates."""
+    found = ask("segment_names", first=dates.first, last=dates.last)
+    return label_segments(dict(zip(map(int, found["segment_id"]), found["segment_name"], strict=True)))
 
 
 def _choose_dates(is_disabled: bool) -> DateRange:
     """Where nobody has chosen any, the last dates with sessions. Raises LakeError."""
-    known = read_range("dates", "sessions")
-    earliest = known.last - (open_lake().settings.pipeline.dashboard.days - 1) * DAY
+    (known,) = ask("dates").to_dict("records")
+    if pd.isna(known["last_date"]):
+        raise EmptyLakeError(
+            "No date has sessions yet.", "`make run` fills the lake with three generated dates; a run takes a minute."
+        )
+    newest = known["last_date"] if pd.isna(known["last_with_sessions"]) else known["last_with_sessions"]
+    earliest = newest - (open_lake().settings.pipeline.dashboard.days - 1) * DAY
+    default = (max(known["first_date"], earliest), newest)
     chosen = st.sidebar.date_input(
-        "Dates (UTC)", (max(known.first, earliest), known.last), known.first, known.last, key="dates",
-        format="YYYY-MM-DD", disabled=is_disabled, bind="query-params",
+        "Dates (UTC)", default, known["first_date"], known["last_date"], key="dates", format="YYYY-MM-DD",
+        disabled=is_disabled, bind="query-params",
     )  # fmt: skip
     if not chosen:
         raise NoDateError("No date is chosen.", "Choose the first one and the last one.")
-    # One date, while the other is being chosen; and in a link a range of one date says it once.
+    # One date: a link to a single one says it once; or the other is still being chosen.
+    if len(chosen) == 1 and LAST_RANGE in st.session_state:
+        found: DateRange = st.session_state[LAST_RANGE]
+        return found
+    st.session_state[LAST_RANGE] = DateRange(min(chosen), max(chosen))
     return DateRange(min(chosen), max(chosen))
 
 
 def _choose_segments(labels: Mapping[int, str], is_disabled: bool) -> tuple[int, ...]:
+    linked = st.query_params.get_all("segment")
+    if unknown := [label for label in linked if label not in labels.values()]:
+        st.sidebar.warning(f"These dates have no segment {', '.join(unknown)}.")
     chosen = st.sidebar.multiselect(
         "Segments", list(labels), format_func=lambda segment: labels.get(segment, str(segment)), key="segment",
         placeholder="every segment", disabled=is_disabled, bind="query-params",
@@ -94,9 +114,3 @@ def _choose_segments(labels: Mapping[int, str], is_disabled: bool) -> tuple[int,
 def _choose_device(is_disabled: bool) -> str | None:
     chosen = st.sidebar.selectbox("Device", DEVICES, key="device", disabled=is_disabled, bind="query-params")
     return None if chosen in (None, EVERY_DEVICE) else chosen
-
-
-def segment_labels(date: dt.date) -> dict[int, str]:
-    """Segment id -> the name under which it is shown, on a date."""
-    profiles = ask("profiles", date=date)
-    return label_segments(dict(zip(profiles["segment_id"], profiles["segment_name"], strict=True)))

@@ -7,18 +7,19 @@ unchanged tables cost no query, and a new commit costs one.
 from __future__ import annotations
 
 import datetime as dt
-import functools
 import math
+import queue
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import awswrangler as wr
 import boto3
 import pandas as pd  # type: ignore[import-untyped]
 import streamlit as st
-from awswrangler.exceptions import QueryCancelled, QueryFailed
+from awswrangler.exceptions import QueryCancelled, QueryFailed, UnsupportedType
+from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 import config
@@ -30,8 +31,9 @@ if TYPE_CHECKING:
     from mypy_boto3_athena import AthenaClient
 
 POLL_SECONDS = 0.03
-MOST_ANSWERS = 500  # that are kept, the least used go first
-ASKED = "answers of this page"
+MOST_ANSWERS = 200  # that are kept, the least used go first
+MOST_ROWS = 100_000  # of a statement from the editor
+ASKED, LOCATIONS = "bytes that the answers of this page took", "metadata files at the start of this page"
 MB, TERABYTE = 10**6, 10**12
 SMALLEST_CHARGE_MB = 10
 
@@ -74,76 +76,12 @@ class QueryRefusedError(LakeError):
 
 @dataclass(frozen=True)
 class Answer:
-    """Rows of a query, bytes that Athena read for them, and its milliseconds."""
+    """Rows of a query, bytes that Athena read for them, and its milliseconds. `has_more`: the rows are not all."""
 
     rows: pd.DataFrame
     scanned_bytes: int
     milliseconds: int
-
-
-@dataclass(frozen=True)
-class Lake:
-    """Clients of one environment."""
-
-    settings: Settings
-    session: boto3.Session
-
-    @functools.cached_property
-    def athena(self) -> AthenaClient:
-        return self.session.client("athena", endpoint_url=wr.config.athena_endpoint_url)
-
-    def metadata_locations(self) -> dict[str, str]:
-        """Glue's name of each Iceberg table of the database -> its current metadata file."""
-        glue = self.session.client("glue", endpoint_url=wr.config.glue_endpoint_url)
-        pages = glue.get_paginator("get_tables").paginate(DatabaseName=self.settings.paths.database)
-        parameters = {table["Name"]: table.get("Parameters", {}) for page in pages for table in page["TableList"]}
-        return {name: found["metadata_location"] for name, found in parameters.items() if "metadata_location" in found}
-
-    def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> Answer:
-        """Rows of a SELECT, executed. Raises LakeError."""
-        with self._explained():
-            rows = wr.athena.read_sql_query(
-                sql,
-                database=self.settings.paths.database,
-                ctas_approach=False,
-                params=dict(parameters) if parameters else None,
-                workgroup=self.settings.pipeline.dashboard.work_group,
-                s3_output=f"{self.settings.paths.athena_results}/",
-                boto3_session=self.session,
-                athena_query_wait_polling_delay=POLL_SECONDS,
-            )
-        return _answer_of(rows, rows.query_metadata)
-
-    def describe(self, sql: str) -> Answer:
-        """What SHOW, DESCRIBE or EXPLAIN prints, as texts: Athena writes no CSV of it. Raises LakeError."""
-        with self._explained():
-            execution = wr.athena.start_query_execution(
-                sql,
-                database=self.settings.paths.database,
-                workgroup=self.settings.pipeline.dashboard.work_group,
-                s3_output=f"{self.settings.paths.athena_results}/",
-                boto3_session=self.session,
-                athena_query_wait_polling_delay=POLL_SECONDS,
-                wait=True,
-            )
-            pages = list(
-                self.athena.get_paginator("get_query_results").paginate(QueryExecutionId=execution["QueryExecutionId"])
-            )
-        names = [column["Name"] for column in pages[0]["ResultSet"]["ResultSetMetadata"]["ColumnInfo"]]
-        lines = [[datum.get("VarCharValue") for datum in row["Data"]] for p in pages for row in p["ResultSet"]["Rows"]]
-        return _answer_of(pd.DataFrame(lines, columns=names), execution)
-
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        try:
-            yield
-        except (QueryFailed, QueryCancelled, ClientError, BotoCoreError) as error:
-            raise explain(error, self.settings) from error
-
-
-def _answer_of(rows: pd.DataFrame, execution: Mapping[str, Any]) -> Answer:
-    statistics = execution["Statistics"]
-    return Answer(rows, statistics["DataScannedInBytes"], statistics["TotalExecutionTimeInMillis"])
+    has_more: bool = False
 
 
 @dataclass(frozen=True)
@@ -152,6 +90,103 @@ class NamedQuery:
 
     description: str
     sql: str
+
+
+@dataclass(frozen=True)
+class Lake:
+    """One environment. Its sessions of boto3 wait in `idle`: a session is for one thread at a time."""
+
+    settings: Settings
+    idle: queue.LifoQueue[boto3.Session] = field(default_factory=queue.LifoQueue)
+
+    @contextmanager
+    def session(self) -> Iterator[boto3.Session]:
+        """A session that no other thread uses meanwhile. Errors of the clients within become LakeErrors."""
+        environment = self.settings.environment
+        try:
+            session = self.idle.get_nowait()
+        except queue.Empty:
+            credentials = environment.any_credentials
+            session = boto3.Session(credentials, credentials, region_name=environment.aws.region)
+        try:
+            yield session
+        except (QueryFailed, QueryCancelled, UnsupportedType, ClientError, BotoCoreError) as error:
+            raise explain(error, self.settings) from error
+        finally:
+            self.idle.put(session)
+
+    def metadata_locations(self) -> dict[str, str]:
+        """Glue's name of each Iceberg table of the database -> its current metadata file. Raises LakeError."""
+        with self.session() as session:
+            glue = session.client("glue", endpoint_url=wr.config.glue_endpoint_url, config=wr.config.botocore_config)
+            pages = glue.get_paginator("get_tables").paginate(DatabaseName=self.settings.paths.database)
+            parameters = {table["Name"]: table.get("Parameters", {}) for page in pages for table in page["TableList"]}
+        return {name: found["metadata_location"] for name, found in parameters.items() if "metadata_location" in found}
+
+    def query(self, sql: str, parameters: Mapping[str, Any] | None = None, most: int | None = None) -> Answer:
+        """Rows of a SELECT, executed; the first `most` of them. Raises LakeError."""
+        with self.session() as session:
+            found: Any = wr.athena.read_sql_query(
+                sql,
+                database=self.settings.paths.database,
+                ctas_approach=False,
+                chunksize=most,
+                params=dict(parameters) if parameters else None,
+                workgroup=self.settings.pipeline.dashboard.work_group,
+                s3_output=f"{self.settings.paths.athena_results}/",
+                boto3_session=session,
+                athena_query_wait_polling_delay=POLL_SECONDS,
+            )
+            if most is None:
+                return _answer_of(found, found.query_metadata)
+            chunks = iter(found)
+            rows = next(chunks)
+            return _answer_of(rows, rows.query_metadata, has_more=next(chunks, None) is not None)
+
+    def describe(self, sql: str) -> Answer:
+        """What SHOW, DESCRIBE or EXPLAIN prints, as texts: Athena writes no CSV of it. Raises LakeError."""
+        with self.session() as session:
+            execution = wr.athena.start_query_execution(
+                sql,
+                database=self.settings.paths.database,
+                workgroup=self.settings.pipeline.dashboard.work_group,
+                s3_output=f"{self.settings.paths.athena_results}/",
+                boto3_session=session,
+                athena_query_wait_polling_delay=POLL_SECONDS,
+                wait=True,
+            )
+            pages = (
+                athena_of(session)
+                .get_paginator("get_query_results")
+                .paginate(QueryExecutionId=execution["QueryExecutionId"])
+            )
+            results = [page["ResultSet"] for page in pages]
+        names = [column["Name"] for column in results[0]["ResultSetMetadata"]["ColumnInfo"]]
+        lines = [[datum.get("VarCharValue") for datum in row["Data"]] for result in results for row in result["Rows"]]
+        return _answer_of(pd.DataFrame([_fit(line, len(names)) for line in lines], columns=names), execution)
+
+    def named_queries(self) -> dict[str, NamedQuery]:
+        """Athena's own of the primary work group, by name, in its order. Raises LakeError."""
+        with self.session() as session:
+            athena = athena_of(session)
+            found = [
+                query
+                for page in athena.get_paginator("list_named_queries").paginate()
+                if page["NamedQueryIds"]
+                for query in athena.batch_get_named_query(NamedQueryIds=page["NamedQueryIds"])["NamedQueries"]
+            ]
+        by_name = sorted(found, key=lambda query: query["Name"])
+        return {query["Name"]: NamedQuery(query.get("Description", ""), query["QueryString"]) for query in by_name}
+
+    def read_scan_limit(self) -> int | None:
+        """Bytes at which the dashboard's work group stops a query; None: it never does. Raises LakeError."""
+        with self.session() as session:
+            group = athena_of(session).get_work_group(WorkGroup=self.settings.pipeline.dashboard.work_group)
+        return group["WorkGroup"].get("Configuration", {}).get("BytesScannedCutoffPerQuery")
+
+
+def athena_of(session: boto3.Session) -> AthenaClient:
+    return session.client("athena", endpoint_url=wr.config.athena_endpoint_url, config=wr.config.botocore_config)
 
 
 @st.cache_resource(show_spinner=False)
@@ -163,10 +198,16 @@ def open_lake() -> Lake:
         wr.config.athena_endpoint_url = f"http://{environment.stack.bind_host}:{environment.stack.ports.athena}"
     if endpoint := environment.aws.endpoint_url:
         wr.config.s3_endpoint_url = wr.config.glue_endpoint_url = wr.config.sts_endpoint_url = endpoint
-    wr.config.botocore_config = botocore_config()
-    credentials = environment.any_credentials
-    session = boto3.Session(credentials, credentials, region_name=environment.aws.region)
-    return Lake(settings, session)
+    # No minute is waited for an endpoint that is away.
+    retries: Any = {"total_max_attempts": 2, "mode": "standard"}
+    wr.config.botocore_config = Config(connect_timeout=3, read_timeout=120, retries=retries)
+    return Lake(settings)
+
+
+def start_page() -> None:
+    """Every answer of one run of a page is of the snapshots at its start."""
+    st.session_state[ASKED] = []
+    st.session_state.pop(LOCATIONS, None)
 
 
 def ask(query: str, **parameters: Parameter) -> pd.DataFrame:
@@ -174,38 +215,19 @@ def ask(query: str, **parameters: Parameter) -> pd.DataFrame:
 
     Raises LakeError: EmptyLakeError, MissingTableError, ServiceAwayError, ScanLimitError, QueryRefusedError.
     """
-    snapshots = current_snapshots(tables_of(query))
+    snapshots = find_snapshots(tables_of(query))
     answer = _answer(query, tuple(sorted(parameters.items())), tuple(snapshots.items()))
-    st.session_state.setdefault(ASKED, []).append(answer)
+    st.session_state[ASKED].append(answer.scanned_bytes)
     return answer.rows
 
 
-def named_queries() -> dict[str, NamedQuery]:
-    """Athena's own of the primary work group, by name. Raises LakeError."""
-    lake = open_lake()
-    try:
-        found = [
-            query
-            for page in lake.athena.get_paginator("list_named_queries").paginate()
-            if page["NamedQueryIds"]
-            for query in lake.athena.batch_get_named_query(NamedQueryIds=page["NamedQueryIds"])["NamedQueries"]
-        ]
-    except (ClientError, BotoCoreError) as error:
-        raise explain(error, lake.settings) from error
-    return {
-        query["Name"]: NamedQuery(query.get("Description", ""), query["QueryString"])
-        for query in sorted(found, key=lambda query: query["Name"])
-    }
-
-
-def current_snapshots(tables: tuple[str, ...]) -> dict[str, int | None]:
-    """Snapshot id of each table, by its key in config; None where it never had one. Raises LakeError."""
+def find_snapshots(tables: tuple[str, ...]) -> dict[str, int | None]:
+    """Current snapshot id of each table, by its key in config; None where it never had one. Raises LakeError."""
     lake = open_lake()
     names = lake.settings.paths.tables
-    try:
-        locations = lake.metadata_locations()
-    except (ClientError, BotoCoreError) as error:
-        raise explain(error, lake.settings) from error
+    if LOCATIONS not in st.session_state:
+        st.session_state[LOCATIONS] = lake.metadata_locations()
+    locations: dict[str, str] = st.session_state[LOCATIONS]
     if not locations:
         raise EmptyLakeError(
             f"The database {lake.settings.paths.database} has no tables.",
@@ -217,13 +239,18 @@ def current_snapshots(tables: tuple[str, ...]) -> dict[str, int | None]:
             f"Glue's database {lake.settings.paths.database} has no {', '.join(missing)}.",
             "The next run of the pipeline creates it; or a name in config/s3_paths.yaml is not the one in Glue.",
         )
-    return {table: _snapshot_of(locations[getattr(names, table)]) for table in tables}
+    try:
+        return {table: _snapshot_of(locations[getattr(names, table)]) for table in tables}
+    except OSError as error:
+        raise ServiceAwayError(
+            f"S3 does not give the metadata of {', '.join(tables)}: {error}", "Reload the page; `make status`."
+        ) from error
 
 
 @st.cache_data(show_spinner=False, max_entries=MOST_ANSWERS)
 def _snapshot_of(metadata_location: str) -> int | None:
     """A metadata file never changes."""
-    from pyiceberg.table import StaticTable  # half a second to import, which most pages are spared
+    from pyiceberg.table import StaticTable  # half a second to import
 
     properties = catalog_properties(open_lake().settings)
     return StaticTable.from_metadata(metadata_location, properties).metadata.current_snapshot_id
@@ -237,30 +264,37 @@ def _answer(
     return lake.query(render(query, lake.settings.paths, dict(snapshots)), dict(parameters))
 
 
+def _answer_of(rows: pd.DataFrame, execution: Mapping[str, Any], *, has_more: bool = False) -> Answer:
+    statistics = execution["Statistics"]
+    return Answer(rows, statistics["DataScannedInBytes"], statistics["TotalExecutionTimeInMillis"], has_more)
+
+
+def _fit(line: list[str | None], width: int) -> list[str | None]:
+    """A line of text as so many fields: DESCRIBE may put all of them into one, with tabs between."""
+    fields = list[str | None](line[0].split("\t")) if len(line) == 1 and width > 1 and line[0] else line
+    return [*fields, *[None] * width][:width]
+
+
 def explain(error: Exception, settings: Settings) -> LakeError:
     """What a client's error means for who looks at a page."""
     text = str(error)
-    limit = settings.pipeline.dashboard.scan_limit_mb
     if "scanned limit" in text:
         return ScanLimitError(
-            f"It reads more than the {limit:,} MB that the work group allows.",
+            f"It reads more than the {settings.pipeline.dashboard.scan_limit_mb:,} MB that the work group allows.",
             "Choose fewer dates, or filter on the partition; the limit is `dashboard.scan_limit_mb` in "
             "config/pipeline.yaml.",
         )
+    if isinstance(error, UnsupportedType):
+        return QueryRefusedError(f"A column has a type that a table cannot show: {text}", "CAST it to varchar.")
     if isinstance(error, BotoCoreError):
         return ServiceAwayError(
-            text, "On one machine `make status` shows what is down and `make up` starts it; on AWS look at the network."
+            text,
+            "On one machine `make status` shows what is down and `make up` starts it; on AWS look at the credentials "
+            "and the network.",
         )
     if "EntityNotFoundException" in text:
         return EmptyLakeError(text, "`make run` fills the lake with three generated dates.")
     return QueryRefusedError(text, "`make logs SERVICE=athena` shows more; on AWS the query's history does.")
-
-
-def botocore_config() -> Any:
-    """Waits no minute for an endpoint that is away."""
-    from botocore.config import Config
-
-    return Config(connect_timeout=3, read_timeout=120, retries={"total_max_attempts": 2, "mode": "standard"})
 
 
 def estimate_price(scanned_bytes: int, usd_per_terabyte: float) -> float:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import streamlit as st
 
 from dashboard import wording
-from dashboard.lake import ASKED, EmptyLakeError, LakeError
+from dashboard.filters import chosen_filters
+from dashboard.lake import ASKED, EmptyLakeError, LakeError, MissingTableError, ask
 
 MANY_ROWS = 10_000
 
@@ -23,8 +25,27 @@ def page(title: str, question: str) -> Iterator[None]:
     except LakeError as error:
         show_state(error)
     answers = st.session_state[ASKED]
-    scanned = wording.size(sum(answer.scanned_bytes for answer in answers))
+    scanned = wording.size(sum(answers))
     st.caption(f"{len(answers)} answers of Athena, which read {scanned} for them when these tables were new.")
+
+
+def describe_failed_runs() -> list[str]:
+    """A sentence for each run that failed and was not made good, from the first of the chosen dates on.
+
+    Raises LakeError; a lake from before there was the table has no failed runs.
+    """
+    try:
+        first = chosen_filters().dates.first
+    except LakeError:
+        first = dt.date.min
+    try:
+        failures = ask("failures", first=first, last=dt.date.max)
+    except MissingTableError:
+        return []
+    return [
+        f"{run['event_date']}: the run {run['run_id']} failed in {run['failed_tasks']}"
+        for run in failures.to_dict("records")
+    ]
 
 
 def show_state(error: LakeError) -> None:

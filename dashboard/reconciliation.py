@@ -28,11 +28,11 @@ def _faults_of(run: dict[str, Any]) -> list[str]:
         faults.append(f"{lost:,} of {count['produced']:,} produced records did not land")
     for name, words in {"forced": "went on by force", "gaps": "landing left out", "warnings": "warned by"}.items():
         if isinstance(text := run[name], str):
-            faults.append(f"{words}: {_say(text)}")
+            faults.append(f"{words}: {say(text)}")
     return faults
 
 
-def _say(text: str) -> str:
+def say(text: str) -> str:
     """A JSON list of texts or of mappings as a line."""
     return "; ".join(
         ", ".join(f"{key} {value}" for key, value in item.items()) if isinstance(item, dict) else str(item)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd  # type: ignore[import-untyped]
 
-from dashboard.filters import Filters
+from dashboard.filters import DAY, DateRange, Filters
 
 SUMS = (
     "sessions", "users", "events", "revenue", "viewed", "carted", "checked_out", "purchased", "with_cart", "abandoned",
@@ -27,6 +27,18 @@ def add_up(rows: pd.DataFrame, by: str) -> pd.DataFrame:
     found["conversion"] = found["purchased"] / found["sessions"]
     found["abandonment"] = found["abandoned"] / found["with_cart"].where(found["with_cart"] > 0)
     return found
+
+
+def fill_dates(days: pd.DataFrame, every: pd.Index, dates: DateRange) -> pd.DataFrame:
+    """Rows of `add_up` by session_date for each of the dates; `every` are those that have any session.
+
+    A date whose sessions do not pass the filters counts zero; one without sessions is a gap.
+    """
+    wanted = pd.Index([dates.first + n * DAY for n in range((dates.last - dates.first).days + 1)], name="session_date")
+    filled = days.set_index("session_date").reindex(wanted)
+    nothing = filled.index.isin(every) & filled["sessions"].isna().to_numpy()
+    filled.loc[nothing, list(SUMS)] = 0
+    return filled.reset_index()
 
 
 def count_steps(rows: pd.DataFrame) -> pd.DataFrame:

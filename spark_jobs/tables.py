@@ -384,6 +384,18 @@ PIPELINE_RUNS = Table(
     ),
 )
 
+FAILED_RUNS = Table(
+    "failed_runs",
+    "one row per run of a date that failed; a later run that succeeds leaves it",
+    "event_date",
+    _columns(
+        ("run_id", "STRING", "Airflow's run"),
+        ("failed_tasks", "ARRAY<STRING>", "tasks that failed, ascending"),
+        ("failed_at", "TIMESTAMP", "when the row was written"),
+        ("event_date", "DATE", "UTC date that the run processed"),
+    ),
+)
+
 FORGOTTEN_USERS = Table(
     "forgotten_users",
     "one row per user who was forgotten; no job lets a record of theirs in again",
@@ -397,5 +409,5 @@ FORGOTTEN_USERS = Table(
 TABLES = (
     RAW_EVENTS, EVENTS, SESSIONS, USER_DAILY_ACTIVITY, USER_FEATURES,
     USER_SEGMENTS, SEGMENT_PROFILES, SEGMENT_TRANSITIONS, MODEL_RUNS, PIPELINE_RUNS,
-    FORGOTTEN_USERS,
+    FAILED_RUNS, FORGOTTEN_USERS,
 )  # fmt: skip

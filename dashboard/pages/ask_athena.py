@@ -2,38 +2,64 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import partial
+
 import pandas as pd  # type: ignore[import-untyped]
 import streamlit as st
 
 from dashboard import wording
 from dashboard.charts import draw_result, show
-from dashboard.lake import Answer, estimate_price, named_queries, open_lake
+from dashboard.lake import MOST_ROWS, Answer, estimate_price, open_lake
 from dashboard.page import MANY_ROWS, page
-from dashboard.read_only import NotReadOnlyError, check_read_only
+from dashboard.read_only import NotReadOnlyError, Statement, check_read_only
 
 RESULT = "result of Ask Athena"
 OWN = "your own statement"
 
 
-def show_answer(answer: Answer, price_of_terabyte: float) -> None:
-    """Its rows, cost, a chart and a file."""
-    price = estimate_price(answer.scanned_bytes, price_of_terabyte)
-    st.markdown(
-        f"**{len(answer.rows):,} rows** · {wording.size(answer.scanned_bytes)} scanned · "
-        f"{wording.seconds(answer.milliseconds)} · about {price:.6f} USD on AWS"
+@dataclass(frozen=True)
+class Result:
+    """What was asked, and the answer to it."""
+
+    statement: Statement
+    answer: Answer
+
+
+def show_result(result: Result, price_of_terabyte: float) -> None:
+    """The statement, its rows and cost, a chart and a file."""
+    answer, rows = result.answer, result.answer.rows
+    price = (
+        f"about {estimate_price(answer.scanned_bytes, price_of_terabyte):.6f} USD"
+        if result.statement.is_query
+        else "free"
     )
-    rows = answer.rows
+    st.code(result.statement.sql, language="sql")
+    st.markdown(
+        f"**{len(rows):,} rows** · {wording.size(answer.scanned_bytes)} scanned · "
+        f"{wording.seconds(answer.milliseconds)} · {price} on AWS"
+    )
+    if answer.has_more:
+        st.warning(f"These are the first {MOST_ROWS:,} rows; there are more.")
     st.dataframe(rows.head(MANY_ROWS), hide_index=True)
     if len(rows) > MANY_ROWS:
-        st.caption(f"The first {MANY_ROWS:,} rows; the file has all.")
+        st.caption(f"The first {MANY_ROWS:,} rows; the file has the others.")
     st.download_button("As CSV", rows.to_csv(index=False), "athena.csv", "text/csv", on_click="ignore")
-    numbers = [str(column) for column in rows.columns if pd.api.types.is_numeric_dtype(rows[column])]
-    if len(rows) > 1 and numbers:
-        show_chart(rows.head(MANY_ROWS), numbers)
+    show_chart(to_numbers(rows.head(MANY_ROWS)))
 
 
-def show_chart(rows: pd.DataFrame, numbers: list[str]) -> None:
+def to_numbers(rows: pd.DataFrame) -> pd.DataFrame:
+    """DECIMAL columns as floats: charts know no other numbers."""
+    decimals = [name for name in rows if rows[name].dropna().map(lambda value: isinstance(value, Decimal)).any()]
+    return rows.astype(dict.fromkeys(decimals, "float64"))
+
+
+def show_chart(rows: pd.DataFrame) -> None:
     """Numbers over a column of one's choice."""
+    numbers = [str(column) for column in rows.columns if pd.api.types.is_numeric_dtype(rows[column])]
+    if len(rows) < 2 or not numbers:
+        return
     columns = [str(column) for column in rows.columns]
     others = [column for column in columns if column not in numbers]
     left, middle, right = st.columns(3)
@@ -46,8 +72,7 @@ def show_chart(rows: pd.DataFrame, numbers: list[str]) -> None:
 
 with page("Ask Athena", "What else would you like to know? SELECT, SHOW, DESCRIBE and EXPLAIN; nothing is changed."):
     lake = open_lake()
-    chosen = lake.settings.pipeline.dashboard
-    named = named_queries()
+    named = lake.named_queries()
     name = st.selectbox("Query", [OWN, *named], key="query", bind="query-params") or OWN
     if name in named:
         st.caption(named[name].description)
@@ -55,7 +80,11 @@ with page("Ask Athena", "What else would you like to know? SELECT, SHOW, DESCRIB
     with st.form("statement"):
         sql = st.text_area("SQL", start, height=220, key=f"sql of {name}")
         is_sent = st.form_submit_button("Run", type="primary")
-    st.caption(f"Athena stops it when it has read {chosen.scan_limit_mb:,} MB.")
+    limit = lake.read_scan_limit()
+    if limit is None:
+        st.warning(f"The work group {lake.settings.pipeline.dashboard.work_group} lets a query read without a limit.")
+    else:
+        st.caption(f"Athena stops it when it has read {wording.size(limit)}.")
     if is_sent:
         st.session_state.pop(RESULT, None)
         try:
@@ -64,7 +93,7 @@ with page("Ask Athena", "What else would you like to know? SELECT, SHOW, DESCRIB
             st.error(str(error))
         else:
             with st.spinner("Athena is asked …"):
-                run = lake.query if statement.is_query else lake.describe
-                st.session_state[RESULT] = run(statement.sql)
+                run = partial(lake.query, most=MOST_ROWS) if statement.is_query else lake.describe
+                st.session_state[RESULT] = Result(statement, run(statement.sql))
     if RESULT in st.session_state:
-        show_answer(st.session_state[RESULT], chosen.usd_per_terabyte)
+        show_result(st.session_state[RESULT], lake.settings.pipeline.dashboard.usd_per_terabyte)

@@ -11,8 +11,8 @@ from dashboard import wording
 from dashboard.charts import draw_stack, show
 from dashboard.filters import chosen_filters
 from dashboard.lake import EmptyLakeError, ask, open_lake
-from dashboard.page import page
-from dashboard.reconciliation import find_faults
+from dashboard.page import describe_failed_runs, page
+from dashboard.reconciliation import find_faults, say
 
 DAG_ID = "clickstream_pipeline"
 PARTS = {"clean": "clean", "duplicates": "duplicates", "quarantined": "quarantined"}
@@ -30,9 +30,10 @@ def show_runs(runs: pd.DataFrame, airflow_url: str | None) -> None:
             "run": [f"{airflow_url}/dags/{DAG_ID}/runs/{run}" if airflow_url else run for run in newest["run_id"]],
             "Spark jobs (s)": seconds,
             "recorded (UTC)": newest["recorded_at"],
-            "warnings": newest["warnings"],
-            "forced": newest["forced"],
-            "by hand": newest["remarks"],
+            **{
+                name: [say(text) if isinstance(text, str) else "" for text in newest[column]]
+                for name, column in {"warned by": "warnings", "forced": "forced", "by hand": "remarks"}.items()
+            },
         }
     )
     link = st.column_config.LinkColumn(display_text=r"runs/(.*)")
@@ -44,7 +45,7 @@ def show_counts(runs: pd.DataFrame) -> None:
     if faults := find_faults(runs):
         st.error("\n".join(f"- {fault}" for fault in faults), icon="⚠️")
     else:
-        st.success("produced = landed = clean + quarantined + duplicates on every date.", icon="✅")
+        st.success("Nothing that was produced is missing; landed = clean + quarantined + duplicates.", icon="✅")
     show(draw_stack(runs, "event_date", PARTS, "Landed records by date"), "What became of the records", key="records")
     counts = ["event_date", "produced", "requeued", "landed", "clean", "quarantined", "duplicates", "too_late"]
     st.dataframe(runs[counts], hide_index=True)
@@ -77,6 +78,8 @@ def show_late_events(late: pd.DataFrame, landed: int) -> None:
 
 
 with page("Data quality", "Did every record arrive, and what was wrong with those that were refused?"):
+    for failure in describe_failed_runs():
+        st.error(failure, icon="⚠️")
     dates = chosen_filters().dates
     runs = ask("runs", first=dates.first, last=dates.last)
     if runs.empty:

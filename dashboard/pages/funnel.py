@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pandas as pd  # type: ignore[import-untyped]
 import streamlit as st
 
 from dashboard import wording
 from dashboard.charts import draw_funnel, draw_funnels, show
-from dashboard.filters import Filters, chosen_filters, segment_labels
+from dashboard.filters import DAY, Filters, chosen_filters
 from dashboard.lake import ask
 from dashboard.page import page
-from dashboard.sessions import add_up, count_steps, select_sessions
+from dashboard.sessions import STEPS, add_up, count_steps, select_sessions
 
 GROUPS = {"segment": "segment_id", "device": "device_type", "category": "category"}
 
@@ -18,12 +20,13 @@ GROUPS = {"segment": "segment_id", "device": "device_type", "category": "categor
 def read_groups(kind: str, rows: pd.DataFrame, filters: Filters) -> pd.DataFrame:
     """Sums of the funnel by what the page compares; the other filters hold."""
     if kind == "category":
+        dates = filters.dates
         return ask(
-            "funnel_by_category", first=filters.dates.first, last=filters.dates.last, device=filters.device or "",
-            every_segment=not filters.segments, segments=filters.segments,
+            "funnel_by_category", first=dates.first, last=dates.last, day_after=dates.last + DAY,
+            device=filters.device or "", every_segment=not filters.segments, segments=filters.segments,
         )  # fmt: skip
     if kind == "segment":
-        labels = segment_labels(filters.dates.last)
+        labels = filters.labels
         found = add_up(select_sessions(rows, filters), "segment_id")
         names = [labels.get(int(s), f"segment {int(s)}") if pd.notna(s) else "none yet" for s in found["segment_id"]]
         return found.assign(segment_id=names)
@@ -68,16 +71,20 @@ with page("Funnel", "Where do sessions end between looking at a product and buyi
     groups = read_groups(kind or "segment", rows, filters)
     by = GROUPS[kind or "segment"]
     if kind == "category":
-        st.caption(
-            "By the products of the events; the segments are those of the last date. A session counts in each category."
-        )
+        st.caption("By the products of the events; a session counts in each of its categories.")
     show(draw_funnels(groups, by), f"Share of the sessions that reached each step, by {kind}", key="groups")
     abandonment = groups["abandoned"] / groups["with_cart"].where(groups["with_cart"] > 0)
     table = pd.DataFrame(
         {
             str(kind): groups[by],
-            **{name: groups[column] for name, column in
-               {"view": "viewed", "cart": "carted", "checkout": "checked_out", "purchase": "purchased"}.items()},
+            **{step: groups[column] for column, step in STEPS.items()},
+            **{
+                f"{one} to {other}": [
+                    wording.percent(after / before if before else None)
+                    for before, after in zip(groups[start], groups[end], strict=True)
+                ]
+                for (start, one), (end, other) in pairwise(STEPS.items())
+            },
             "cart abandonment": [wording.percent(share) for share in abandonment],
         }
     )  # fmt: skip

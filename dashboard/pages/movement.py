@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-import json
-
 import pandas as pd  # type: ignore[import-untyped]
 import streamlit as st
 
 from dashboard.charts import draw_matrix, show
-from dashboard.filters import DateRange, chosen_filters, read_range, segment_labels
+from dashboard.filters import DateRange, chosen_filters, read_segment_range
 from dashboard.lake import EmptyLakeError, ask
 from dashboard.page import MANY_ROWS, page
 from spark_jobs.segment_charts import IS_NO_USER, WAS_NO_USER, draw_transitions
-
-REVENUE = "revenue_sum_30d"
-
-
-def find_best_segment(profiles: pd.DataFrame) -> int:
-    """The segment whose users spend most in 30 days on average."""
-    spent = [json.loads(centroid).get(REVENUE) or 0.0 for centroid in profiles["centroid"]]
-    return int(profiles["segment_id"].iloc[spent.index(max(spent))])
 
 
 def build_matrix(moves: pd.DataFrame, labels: dict[int, str]) -> pd.DataFrame:
@@ -63,38 +53,44 @@ def as_transitions(moves: pd.DataFrame) -> list[dict[str, int | None]]:
     ]
 
 
-def choose_two_dates() -> DateRange:
+def find_two_dates() -> DateRange:
     """The ends of the dates in the sidebar, where they have segments. Raises EmptyLakeError."""
-    known, chosen = read_range("segment_dates", "segments"), chosen_filters().dates
+    known, chosen = read_segment_range(), chosen_filters().dates
     found = DateRange(max(chosen.first, known.first), min(chosen.last, known.last))
-    if found.first >= found.last:
+    if found.first >= found.last or any(ask("profiles", date=date).empty for date in (found.first, found.last)):
         raise EmptyLakeError(
-            f"There are not two dates with segments from {chosen.first} to {chosen.last}.",
+            f"There are not two dates with segments at the ends of {chosen.first} to {chosen.last}.",
             f"Choose two dates from {known.first} to {known.last}.",
         )
     return found
 
 
 with page("Movement", "Who changed segment between the first and the last of the dates?"):
-    dates = choose_two_dates()
-    labels = segment_labels(dates.first) | segment_labels(dates.last)
+    dates, labels = find_two_dates(), chosen_filters().labels
     moves = ask("moves", first=dates.first, last=dates.last)
     st.subheader(f"From {dates.first} to {dates.last}", anchor=False)
     figure = draw_transitions(as_transitions(moves), labels)
     show(figure.update_layout(title="Where the users went"), "Users by segment before and after", key="sankey")
     matrix = build_matrix(moves, labels)
     show(draw_matrix(matrix), "Users by segment before and after, as a table of numbers", key="matrix")
-    st.dataframe(count_flows(matrix), hide_index=True)
+    flows = count_flows(matrix)
+    st.dataframe(flows, hide_index=True)
 
-    best = find_best_segment(ask("profiles", date=dates.first))
-    options = list(segment_labels(dates.first))
+    options = [int(segment) for segment in ask("profiles", date=dates.first)["segment_id"]]
+    spending = ask("spending", date=dates.first)
+    best = options.index(int(spending["segment_id"].iloc[0])) if len(spending) else 0
     segment = st.selectbox(
-        "Who left", options, options.index(best), format_func=lambda found: labels[found], key="left",
-        help="The segment that spent most in the 30 days up to the first date comes first.", bind="query-params",
+        "Who left", options, best, format_func=lambda found: labels[found], key="left",
+        help="The segment whose users spent most in the 30 days up to the first date is chosen first.",
+        bind="query-params",
     )  # fmt: skip
     if segment is not None:
         left = ask("left_segment", first=dates.first, last=dates.last, segment=int(segment), most=MANY_ROWS)
-        st.markdown(f"{len(left):,} users left **{labels[segment]}**; *now in* is empty for who is no user any more.")
+        count = int(flows.set_index("segment")["went out"][labels[segment]])
+        shown = f"; the {MANY_ROWS:,} who spent most are listed" if count > MANY_ROWS else ""
+        st.markdown(
+            f"{count:,} users left **{labels[segment]}**{shown}. *now_in* is empty for who is no user any more."
+        )
         st.dataframe(left, hide_index=True, height=300)
         st.download_button(
             "As CSV", left.to_csv(index=False), f"left_{segment}_{dates.first}_{dates.last}.csv", "text/csv",

@@ -9,20 +9,23 @@ import streamlit as st
 
 from dashboard import wording
 from dashboard.charts import draw_days, show
-from dashboard.filters import DAY, DateRange, chosen_filters
+from dashboard.filters import DAY, chosen_filters
 from dashboard.lake import ask, open_lake
-from dashboard.page import page
+from dashboard.page import describe_failed_runs, page
 from dashboard.reconciliation import find_faults
-from dashboard.sessions import add_up, select_sessions
+from dashboard.sessions import add_up, fill_dates, select_sessions
 
 WEEK = 7 * DAY
+SHOWN_FAULTS = 5
 LINES = {"users": ",d", "sessions": ",d", "events": ",d", "revenue": ",.0f", "conversion": ".1%"}
 
 
-def show_banner(dates: DateRange) -> None:
-    """What did not go well on the dates."""
-    if faults := find_faults(ask("runs", first=dates.first, last=dates.last)):
-        st.error("\n".join(["**Look at Data quality.**", *(f"- {fault}" for fault in faults[:5])]), icon="⚠️")
+def show_banner(faults: list[str]) -> None:
+    """What did not go well."""
+    if faults:
+        more = [f"- and {len(faults) - SHOWN_FAULTS} more"] if len(faults) > SHOWN_FAULTS else []
+        lines = [f"- {fault}" for fault in faults[:SHOWN_FAULTS]]
+        st.error("\n".join(["**Look at Data quality.**", *lines, *more]), icon="⚠️")
 
 
 def show_metrics(now: pd.Series, before: pd.Series, currency: str) -> None:
@@ -41,23 +44,25 @@ def show_metrics(now: pd.Series, before: pd.Series, currency: str) -> None:
 
 
 with page("Overview", "How did the newest date go?"):
+    show_banner(describe_failed_runs())
     filters = chosen_filters()
     dates, currency = filters.dates, open_lake().settings.pipeline.dashboard.currency
-    show_banner(dates)
+    show_banner(find_faults(ask("runs", first=dates.first, last=dates.last)))
     rows = ask("sessions_by_day", first=min(dates.first, dates.last - WEEK), last=dates.last)
-    days = add_up(select_sessions(rows, filters), "session_date").set_index("session_date")
+    sums = add_up(select_sessions(rows, filters), "session_date")
+    days = sums.set_index("session_date")
     st.subheader(f"{dates.last:%A, %d %B %Y}", anchor=False)
     st.caption(
-        f"The UTC date is {wording.age(dates.last, dt.datetime.now(dt.UTC))}. Conversion: sessions with a purchase per "
-        f"session. Changes are against {dates.last - WEEK:%A, %d %B}."
+        f"The UTC date is {wording.age(dates.last, dt.datetime.now(dt.UTC))}. All numbers are of the sessions that "
+        f"began on a date; conversion: those with a purchase. Changes are against {dates.last - WEEK:%A, %d %B}."
     )
     nothing = pd.Series(dtype=float)
     if dates.last in days.index:
-        show_metrics(days.loc[dates.last], days.loc[dates.last - WEEK] if dates.last - WEEK in days.index else nothing,
-                     currency)  # fmt: skip
+        before = days.loc[dates.last - WEEK] if dates.last - WEEK in days.index else nothing
+        show_metrics(days.loc[dates.last], before, currency)
     else:
         st.info("No session of the date passes the filters. Choose more segments, or another device.")
-    shown = days[days.index >= dates.first].reset_index()
+    shown = fill_dates(sums, pd.Index(rows["session_date"]), dates)
     columns = st.columns(2)
     for number, (measure, unit_format) in enumerate(LINES.items()):
         unit = f"Revenue ({currency})" if measure == "revenue" else measure.capitalize()

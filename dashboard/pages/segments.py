@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 
 import numpy as np
@@ -13,7 +14,7 @@ from sklearn.preprocessing import StandardScaler  # type: ignore[import-untyped]
 
 from dashboard import wording
 from dashboard.charts import show
-from dashboard.filters import DAY, chosen_filters, read_range
+from dashboard.filters import DAY, chosen_filters, read_segment_range
 from dashboard.lake import EmptyLakeError, ask, open_lake
 from dashboard.page import MANY_ROWS, page
 from spark_jobs.segment_charts import draw_profile_heatmap, draw_scatter, draw_sizes
@@ -44,30 +45,43 @@ def project(sample: pd.DataFrame, features: list[str]) -> tuple[npt.NDArray[np.f
     return points, (float(first), float(second))
 
 
-def show_table(profiles: pd.DataFrame, before: pd.DataFrame) -> None:
-    """Sizes with their change, names and stories."""
-    shares = dict(zip(before["segment_id"], before["users_share"], strict=True))
-    table = pd.DataFrame(
-        {
-            "segment": profiles["segment_name"],
-            "users": profiles["users"],
-            "share": [wording.percent(share) for share in profiles["users_share"]],
-            "against the day before": [
-                wording.points(row.users_share, shares.get(row.segment_id)) or wording.MISSING
-                for row in profiles.itertuples()
-            ],
-            "story": profiles["story"],
-        }
+def show_table(profiles: pd.DataFrame, before: pd.DataFrame, labels: dict[int, str]) -> None:
+    """Sizes with their change, what sets the segments apart, stories; a segment that is gone has no users."""
+    old = before.set_index("segment_id")[["users", "users_share"]]
+    gone = before[~before["segment_id"].isin(profiles["segment_id"])].assign(users=0, users_share=0.0)
+    rows = []
+    for row in pd.concat([profiles, gone]).to_dict("records"):
+        was = (
+            old.loc[row["segment_id"]]
+            if row["segment_id"] in old.index
+            else pd.Series({"users": 0, "users_share": 0.0})
+        )
+        rows.append(
+            {
+                "segment": labels.get(row["segment_id"], row["segment_name"]),
+                "users": row["users"],
+                "change": int(row["users"] - was["users"]) if len(before) else None,
+                "share": wording.percent(row["users_share"]),
+                "change of share": (
+                    wording.points(row["users_share"], was["users_share"]) if len(before) else wording.MISSING
+                ),
+                "sets it apart (standard deviations)": row["sets_it_apart"],
+                "story": row["story"],
+            }
+        )
+    st.dataframe(
+        pd.DataFrame(rows), hide_index=True, column_config={"story": st.column_config.TextColumn(width="large")}
     )
-    st.dataframe(table, hide_index=True, column_config={"story": st.column_config.TextColumn(width="large")})
 
 
-def show_scatter(date: object, model_id: str | None, chosen: tuple[int, ...]) -> None:
-    """A sample of the users in two dimensions."""
+def show_scatter(date: dt.date, model_id: str | None, chosen: tuple[int, ...]) -> None:
+    """A sample of the users of the chosen segments in two dimensions."""
     model = ask("model", model_id=model_id or "")
-    sample = ask("sample", date=date, most=SAMPLE_USERS)  # type: ignore[arg-type]
+    sample = ask("sample", date=date, most=SAMPLE_USERS, every_segment=not chosen, segments=chosen)
     if model.empty or sample.empty:
-        st.info("No model has scored this date: there is no scatter plot. The first run with enough users trains one.")
+        st.info(
+            "No model has scored these users: there is no scatter plot. The first run with enough users trains one."
+        )
         return
     (facts,) = model.to_dict("records")
     found = project(sample, json.loads(facts["features"]))
@@ -76,7 +90,6 @@ def show_scatter(date: object, model_id: str | None, chosen: tuple[int, ...]) ->
         return
     points, variance_shares = found
     placed = sample[["segment_id", "segment_name"]].assign(x=points[:, 0], y=points[:, 1])
-    placed = placed[placed["segment_id"].isin(chosen)] if chosen else placed
     show(draw_scatter(placed.to_dict("records"), variance_shares), "A dot for each user of a sample", key="scatter")
     st.caption(
         f"Model {facts['model_id']}, trained on {facts['users']:,} users ({facts['training_reason']}); "
@@ -84,15 +97,41 @@ def show_scatter(date: object, model_id: str | None, chosen: tuple[int, ...]) ->
     )
 
 
+def show_users(date: dt.date, profiles: pd.DataFrame, labels: dict[int, str], currency: str) -> None:
+    """The users of one segment, and a file of them."""
+    st.subheader("Users of a segment", anchor=False)
+    options = [int(segment) for segment in profiles["segment_id"]]
+    segment = st.selectbox("Segment", options, format_func=labels.__getitem__, key="users_of", bind="query-params")
+    if segment is None:
+        return
+    users = ask("segment_users", date=date, segment=int(segment), most=MANY_ROWS)
+    names = {"revenue_sum_30d": f"revenue in 30 days ({currency})", "purchases_sum_30d": "purchases in 30 days",
+             "sessions_sum_30d": "sessions in 30 days", "days_since_last_event": "days since last event"}  # fmt: skip
+    st.dataframe(users.rename(columns=names), hide_index=True, height=300)
+    st.download_button(
+        f"{len(users):,} users as CSV", users.to_csv(index=False), f"segment_{segment}_{date}.csv", "text/csv",
+        on_click="ignore",
+    )  # fmt: skip
+    if len(users) == MANY_ROWS:
+        st.caption(f"The {MANY_ROWS:,} who spent most in 30 days; Ask Athena has the rest.")
+
+
 with page("Segments", "Who are the users, and how many of each kind?"):
-    date, chosen = chosen_filters().dates.last, chosen_filters().segments
+    filters = chosen_filters()
+    date, chosen, labels = filters.dates.last, filters.segments, filters.labels
     every = ask("profiles", date=date)
     if every.empty:
-        known = read_range("segment_dates", "segments")
+        known = read_segment_range()
         raise EmptyLakeError(f"{date} has no segments.", f"Choose a last date from {known.first} to {known.last}.")
-    shown = every[every["segment_id"].isin(chosen)] if chosen else every
+    before = ask("profiles", date=date - DAY)
+    shown, shown_before = (
+        (every[every["segment_id"].isin(chosen)], before[before["segment_id"].isin(chosen)])
+        if chosen
+        else (every, before)
+    )
     st.subheader(f"{date:%A, %d %B %Y}", anchor=False)
-    show_table(shown, ask("profiles", date=date - DAY))
+    st.caption(f"Changes are against {date - DAY:%A, %d %B}.")
+    show_table(shown, shown_before, labels)
     profiles = parse_profiles(shown)
     left, right = st.columns(2)
     with left:
@@ -101,16 +140,4 @@ with page("Segments", "Who are the users, and how many of each kind?"):
         model_id = every["model_id"].dropna()
         show_scatter(date, None if model_id.empty else str(model_id.iloc[0]), chosen)
     show(draw_profile_heatmap(profiles), "Standard deviations of each segment from all users, by feature", key="heat")
-
-    st.subheader("Users of a segment", anchor=False)
-    names = dict(zip(every["segment_id"], every["segment_name"], strict=True))
-    segment = st.selectbox("Segment", list(names), format_func=names.__getitem__, key="users_of", bind="query-params")
-    if segment is not None:
-        users = ask("segment_users", date=date, segment=int(segment), most=MANY_ROWS)
-        st.dataframe(users, hide_index=True, height=300)
-        st.download_button(
-            f"{len(users):,} users as CSV", users.to_csv(index=False), f"segment_{segment}_{date}.csv", "text/csv",
-            on_click="ignore",
-        )  # fmt: skip
-        if len(users) == MANY_ROWS:
-            st.caption(f"The {MANY_ROWS:,} who spent most in 30 days; Ask Athena has the rest.")
+    show_users(date, every, labels, open_lake().settings.pipeline.dashboard.currency)

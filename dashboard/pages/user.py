@@ -26,6 +26,7 @@ def show_user(user: str, dates: DateRange, currency: str) -> None:
     period: dict[str, Parameter] = {"first": dates.first, "last": dates.last, "user": user}
     sessions, events = ask("user_sessions", **period), ask("user_events", **period, most=MOST_EVENTS)
     history = ask("user_history", **period)
+    features = ask("user_features", date=dates.last, user=user)
     if sessions.empty and events.empty and history.empty:
         st.info(f"User {user} has neither an event nor a segment from {dates.first} to {dates.last}.")
         return
@@ -41,14 +42,20 @@ def show_user(user: str, dates: DateRange, currency: str) -> None:
     if len(events):
         show(draw_journey(events), "Events of the user by time and type", key="journey")
     st.subheader("Segment since", anchor=False)
-    # The rows where a new segment begins say it all.
-    changes = history[history["segment_id"].diff().fillna(1) != 0]
-    st.dataframe(changes[["segment_since", "segment_name", "distance_to_centroid"]], hide_index=True)
+    stays = history.drop_duplicates(["segment_id", "segment_since"])
+    st.dataframe(stays[["segment_since", "segment_name", "distance_to_centroid"]], hide_index=True)
     st.subheader("Sessions", anchor=False)
     shown = sessions.drop(columns="session_key").assign(minutes=(sessions["duration_seconds"] / 60).round(1))
     st.dataframe(shown.drop(columns="duration_seconds"), hide_index=True)
     st.subheader("Events", anchor=False)
     st.dataframe(events.drop(columns="session_key"), hide_index=True, height=300)
+    st.subheader("Features", anchor=False)
+    if features.empty:
+        st.info(f"{dates.last} has no features of the user: no event in the 30 days up to it.")
+    else:
+        st.dataframe(
+            features.T.reset_index().set_axis(["feature", f"on {dates.last}"], axis=1), hide_index=True, height=300
+        )
 
 
 with page("User", "What did one user do, and in which segments were they?"):

@@ -1,9 +1,10 @@
--- The segments of a date; maps and arrays as JSON
+-- The segments of a date; deviations as JSON, what sets a segment apart as text
 SELECT
     segment_id, segment_name, story, users, users_share,
-    json_format(CAST(centroid AS json)) AS centroid,
     json_format(CAST(deviations AS json)) AS deviations,
-    json_format(CAST(distinctive_features AS json)) AS distinctive_features,
+    array_join(
+        transform(distinctive_features, f -> concat(f.feature, ' ', format('%+.1f', f.standard_deviations))), ', '
+    ) AS sets_it_apart,
     model_id
 FROM {segment_profiles}
 WHERE snapshot_date = :date

@@ -18,6 +18,6 @@ SELECT
     f.weekend_share_30d, f.mobile_share_30d, f.desktop_share_30d, f.tablet_share_30d
 FROM {user_segments} AS g
 JOIN {user_features} AS f ON f.user_id = g.user_id AND f.snapshot_date = :date
-WHERE g.snapshot_date = :date AND g.segment_id > 0
+WHERE g.snapshot_date = :date AND g.segment_id > 0 AND (:every_segment OR contains(:segments, g.segment_id))
 ORDER BY xxhash64(to_utf8(g.user_id)), g.user_id
 LIMIT :most

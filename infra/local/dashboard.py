@@ -56,7 +56,12 @@ def make_work_group(athena: AthenaClient, settings: Settings) -> None:
         if "already created" not in str(error):
             raise
         athena.update_work_group(
-            WorkGroup=chosen.work_group, ConfigurationUpdates={"BytesScannedCutoffPerQuery": limit}
+            WorkGroup=chosen.work_group,
+            ConfigurationUpdates={
+                "BytesScannedCutoffPerQuery": limit,
+                "EnforceWorkGroupConfiguration": True,
+                "ResultConfigurationUpdates": {"OutputLocation": f"{settings.paths.athena_results}/"},
+            },
         )
 
 

@@ -23,6 +23,7 @@ import config
 from spark_jobs.lakehouse import Lakehouse
 from spark_jobs.tables import (
     EVENTS,
+    FAILED_RUNS,
     MODEL_RUNS,
     PIPELINE_RUNS,
     RAW_EVENTS,
@@ -37,6 +38,7 @@ from spark_jobs.tables import (
 Row = dict[str, Any]
 
 FIRST, MIDDLE, LAST = dt.date(2025, 4, 1), dt.date(2025, 4, 7), dt.date(2025, 4, 8)
+AFTER = LAST + dt.timedelta(days=1)
 NEW, LOYAL, LEAVING = 0, 1, 2
 NAMES = {NEW: "new", LOYAL: "loyal buyers", LEAVING: "leaving <soon>"}
 MODEL = "20250401-k2-test"
@@ -83,7 +85,7 @@ SESSION_ROWS = [
     session("anna", LAST, 9, "mobile", "30.50", views=2, carts=1, checkouts=1, purchases=1),
     session("anna", LAST, 20, "mobile", "10.00", views=1, purchases=1),
     session("bert", LAST, 10, "desktop", views=1, carts=2),
-    session("cleo", LAST, 11, "desktop", checkouts=1),
+    session("cleo", LAST, 11, "desktop", views=1, checkouts=1),
     session("dora", LAST, 12, "tablet", page_views=5),
 ]
 
@@ -94,7 +96,7 @@ def event(
     start = at(LAST, hour)
     return fill(
         EVENTS, event_id=f"00000000-0000-0000-0000-{number:012d}", event_time=at(LAST, hour, number), event_type=kind,
-        user_id=user, product_id=None if kind == "page_view" else str(number), category_code=category,
+        user_id=user, product_id=None if kind in ("page_view", "checkout") else str(number), category_code=category,
         price=None if price is None else Decimal(price), device=(device, None, None), session_start=start,
         session_key=f"{user}-{int(start.timestamp() * 1000)}", event_date=LAST,
     )  # fmt: skip
@@ -105,14 +107,15 @@ EVENT_ROWS = [
     event(1, "anna", 9, "view", PHONES, "mobile"),
     event(2, "anna", 9, "view", SHOES, "mobile"),
     event(3, "anna", 9, "cart", PHONES, "mobile"),
-    event(4, "anna", 9, "checkout", PHONES, "mobile"),
+    event(4, "anna", 9, "checkout", None, "mobile"),
     event(5, "anna", 9, "purchase", PHONES, "mobile", "30.50"),
     event(6, "anna", 20, "view", SHOES, "mobile"),
     event(7, "anna", 20, "purchase", SHOES, "mobile", "10.00"),
     event(8, "bert", 10, "view", PHONES, "desktop"),
     event(9, "bert", 10, "cart", PHONES, "desktop"),
     event(10, "bert", 10, "cart", None, "desktop"),
-    event(11, "cleo", 11, "checkout", SHOES, "desktop"),
+    event(11, "cleo", 11, "checkout", None, "desktop"),
+    event(14, "cleo", 11, "view", SHOES, "desktop"),
     event(12, "dora", 12, "page_view", None, "tablet"),
     event(13, ODD_USER, 13, "page_view", None, "tablet"),
 ]
@@ -173,8 +176,10 @@ def record(offset: int, date: dt.date, error: str | None = None, payload: bytes 
 RAW_ROWS = [
     record(1, FIRST),
     record(2, FIRST, days_late=1),
-    record(3, LAST, "bad_price", '{"price": "a lot of ünïcode"}'.encode()),
+    record(9, LAST, "bad_price", '{"price": "a lot of ünïcode"}'.encode()),
+    record(100, LAST, "bad_price", b"fourth"),
     record(4, LAST, "bad_price", b"second"),
+    record(10, LAST, "bad_price", b"third"),
     record(5, LAST, "not_json", b"\xff\xfe"),
     record(6, LAST, days_late=2),
     record(7, LAST, days_late=2),
@@ -195,9 +200,19 @@ RUN_ROWS = [
     run(LAST, produced=None, landed=80, quarantined=3, duplicates=0, clean=77),
 ]
 
+FAILURE_ROWS = [
+    # The run of LAST succeeded an hour after it had failed; that of the date after it never did.
+    fill(FAILED_RUNS, run_id="first try", failed_tasks=["check_landing"], failed_at=at(AFTER, 0), event_date=LAST),
+    fill(
+        FAILED_RUNS, run_id=f"scheduled__{AFTER}", failed_tasks=["transform_clickstream"], failed_at=at(AFTER, 2),
+        event_date=AFTER,
+    ),
+]  # fmt: skip
+
 ROWS: dict[Table, list[Row]] = {
     SESSIONS: SESSION_ROWS, EVENTS: EVENT_ROWS, USER_SEGMENTS: SEGMENT_ROWS, USER_FEATURES: FEATURE_ROWS,
     SEGMENT_PROFILES: PROFILE_ROWS, MODEL_RUNS: MODEL_ROWS, RAW_EVENTS: RAW_ROWS, PIPELINE_RUNS: RUN_ROWS,
+    FAILED_RUNS: FAILURE_ROWS,
 }  # fmt: skip
 
 

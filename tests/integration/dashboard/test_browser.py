@@ -10,6 +10,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -51,9 +52,11 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
-    yield from open_window(browser)
+    with open_window(browser) as opened:
+        yield opened
 
 
+@contextmanager
 def open_window(browser: Browser, size: tuple[int, int] = DESKTOP, scheme: str = "light") -> Iterator[Page]:
     """A window whose errors fail the test."""
     errors: list[str] = []
@@ -63,8 +66,10 @@ def open_window(browser: Browser, size: tuple[int, int] = DESKTOP, scheme: str =
     context.set_default_timeout(SECONDS * 1000)
     opened = context.new_page()
     opened.on("pageerror", lambda error: errors.append(str(error)))
-    yield opened
-    context.close()
+    try:
+        yield opened
+    finally:
+        context.close()
     assert not errors
 
 
@@ -113,7 +118,7 @@ def test_a_filter_goes_into_the_link_and_a_shared_link_shows_the_same(browser: B
     expect(page.get_by_test_id("stMetricValue")).not_to_have_text(before)
     wait_for_page(page, "Overview")
     chosen = page.get_by_test_id("stMetricValue").all_inner_texts()
-    for other in open_window(browser):
+    with open_window(browser) as other:
         other.goto(page.url)
         wait_for_page(other, "Overview")
         expect(other.get_by_test_id("stMetricValue")).to_have_text(chosen)
@@ -124,7 +129,7 @@ def test_a_filter_goes_into_the_link_and_a_shared_link_shows_the_same(browser: B
 
 
 def test_pages_fit_a_phone(browser: Browser, url: str) -> None:
-    for phone in open_window(browser, PHONE):
+    with open_window(browser, PHONE) as phone:
         for path, title in PAGES.items():
             phone.goto(f"{url}/{path}")
             wait_for_page(phone, title)
@@ -132,7 +137,7 @@ def test_pages_fit_a_phone(browser: Browser, url: str) -> None:
 
 
 def test_dark_mode_is_dark(browser: Browser, url: str, tmp_path: Path) -> None:
-    for dark in open_window(browser, DESKTOP, "dark"):
+    with open_window(browser, DESKTOP, "dark") as dark:
         dark.goto(url)
         wait_for_page(dark, "Overview")
         dark.wait_for_timeout(700)

@@ -44,6 +44,7 @@ CHAIN = [
     ["check_segments"],
     ["create_views.quarantined_events", "create_views.segments_current"],
     ["record_run"],
+    ["record_failure"],
 ]
 CHECK_AFTER = {
     "land_raw_events": "check_landing",
@@ -195,6 +196,7 @@ def test_landing_runs_although_two_of_the_three_sources_are_skipped(dag: DAG) ->
     others = {task.trigger_rule.value: task.task_id for task in dag.tasks if task.task_id != "land_raw_events"}
     # A check that only warns is skipped.
     assert others.pop("none_failed") == "wait_for_earlier_dates"
+    assert others.pop("one_failed") == "record_failure"
     assert set(others) == {"all_success"}
 
 

@@ -56,6 +56,12 @@ COLUMNS: dict[str, list[tuple[str, pa.DataType]]] = {
         ("recorded_at", pa.timestamp("us", tz="UTC")),
         *DATE,
     ],
+    "failed_runs": [
+        ("run_id", pa.string()),
+        ("failed_tasks", pa.list_(pa.string())),
+        ("failed_at", pa.timestamp("us", tz="UTC")),
+        *DATE,
+    ],
 }
 
 
@@ -150,6 +156,18 @@ def clean(day: dt.date, *event_ids: str) -> list[dict[str, Any]]:
 
 def test_duplicates_are_the_valid_rows_beyond_the_different_ids(run_audit: ModuleType) -> None:
     assert run_audit.DateCounts(landed=100, quarantined=7, distinct=90, clean=0).duplicates == 3
+
+
+def test_a_failed_run_has_one_row_however_often_it_is_tried_again(lake: Lake, run_audit: ModuleType) -> None:
+    run_audit.record_failure(DAY, "another", ["check_landing"])
+    run_audit.record_failure(DAY, "o'hara", ["check_landing"])
+    run_audit.record_failure(DAY, "o'hara", ["transform_clickstream", "check_columns.warn_events"])
+    rows = lake.table("failed_runs").scan().to_arrow().to_pylist()
+    assert {(row["run_id"], *row["failed_tasks"]) for row in rows} == {
+        ("another", "check_landing"),
+        ("o'hara", "check_columns.warn_events", "transform_clickstream"),
+    }
+    assert {row["event_date"] for row in rows} == {DAY}
 
 
 def test_a_date_is_counted_apart_from_its_neighbours(lake: Lake, run_audit: ModuleType) -> None:

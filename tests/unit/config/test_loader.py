@@ -161,6 +161,7 @@ def test_every_path_lies_in_the_bucket_of_the_environment_and_every_table_has_it
             "segment_transitions": "segment_transitions",
             "model_runs": "model_runs",
             "pipeline_runs": "pipeline_runs",
+            "failed_runs": "failed_runs",
             "forgotten_users": "forgotten_users",
         },
     }

@@ -8,7 +8,7 @@ import pandas as pd  # type: ignore[import-untyped]
 import pytest
 
 from dashboard.filters import DateRange, Filters
-from dashboard.sessions import SUMS, add_up, count_steps, select_sessions
+from dashboard.sessions import SUMS, add_up, count_steps, fill_dates, select_sessions
 
 DAY = dt.date(2025, 4, 1)
 DATES = DateRange(DAY, DAY)
@@ -28,28 +28,28 @@ def rows() -> pd.DataFrame:
 
 
 def test_without_filters_each_session_and_user_counts_once(rows: pd.DataFrame) -> None:
-    (day,) = add_up(select_sessions(rows, Filters(DATES, (), None)), "session_date").to_dict("records")
+    (day,) = add_up(select_sessions(rows, Filters(DATES, (), None, {})), "session_date").to_dict("records")
     assert (day["sessions"], day["users"], day["events"], day["revenue"]) == (14, 10, 108, 50.0)
     assert day["conversion"] == pytest.approx(2 / 14)
     assert day["abandonment"] == pytest.approx(3 / 5)
 
 
 def test_a_device_and_a_segment_leave_their_sessions(rows: pd.DataFrame) -> None:
-    mobile = select_sessions(rows, Filters(DATES, (), "mobile"))
+    mobile = select_sessions(rows, Filters(DATES, (), "mobile", {}))
     assert add_up(mobile, "session_date")["users"].tolist() == [9]
-    second = select_sessions(rows, Filters(DATES, (2,), None))
+    second = select_sessions(rows, Filters(DATES, (2,), None, {}))
     assert add_up(second, "session_date")["sessions"].tolist() == [4]
-    assert select_sessions(rows, Filters(DATES, (2,), "desktop")).empty
+    assert select_sessions(rows, Filters(DATES, (2,), "desktop", {})).empty
 
 
 def test_without_a_cart_there_is_no_abandonment(rows: pd.DataFrame) -> None:
-    (second,) = add_up(select_sessions(rows, Filters(DATES, (2,), None)), "segment_id").to_dict("records")
+    (second,) = add_up(select_sessions(rows, Filters(DATES, (2,), None, {})), "segment_id").to_dict("records")
     assert pd.isna(second["abandonment"])
     assert second["conversion"] == 0
 
 
 def test_a_step_tells_who_went_on_and_who_was_lost(rows: pd.DataFrame) -> None:
-    steps = count_steps(select_sessions(rows, Filters(DATES, (), None))).set_index("step")
+    steps = count_steps(select_sessions(rows, Filters(DATES, (), None, {}))).set_index("step")
     assert steps["sessions"].to_dict() == {"view": 10, "cart": 5, "checkout": 3, "purchase": 2}
     assert steps["lost"].tolist()[1:] == [5, 2, 1]
     assert steps["share_of_views"].tolist() == [1.0, 0.5, 0.3, 0.2]
@@ -61,3 +61,13 @@ def test_a_funnel_without_a_view_has_no_shares(rows: pd.DataFrame) -> None:
     assert steps["sessions"].tolist() == [0, 0, 0, 0]
     assert steps["share_of_views"].isna().all()
     assert steps["share_of_step_before"].isna().all()
+
+
+def test_a_date_whose_sessions_do_not_pass_counts_zero_and_one_without_sessions_is_a_gap(rows: pd.DataFrame) -> None:
+    second = DAY + dt.timedelta(days=1)
+    days = add_up(select_sessions(rows, Filters(DATES, (), None, {})), "session_date")
+    filled = fill_dates(days, pd.Index([DAY, second]), DateRange(DAY, DAY + dt.timedelta(days=2)))
+    assert filled["session_date"].tolist() == [DAY, second, DAY + dt.timedelta(days=2)]
+    assert filled["sessions"].tolist()[:2] == [14, 0]
+    assert filled["users"].isna().tolist() == [False, False, True]
+    assert filled["conversion"].isna().tolist() == [False, True, True]
