@@ -52,7 +52,7 @@ def show_counts(runs: pd.DataFrame) -> None:
 
 
 def show_quarantine(quarantined: pd.DataFrame) -> None:
-    """Reasons with an example each."""
+    """Reasons with the first examples of each."""
     st.subheader("Quarantine", anchor=False)
     if quarantined.empty:
         st.info("Nothing was quarantined on these dates.")

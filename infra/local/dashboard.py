@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import requests
 from botocore.exceptions import ClientError
 
 from config import Settings
 from config.loader import PROJECT_ROOT
 from infra.local.athena.query_command import open_athena
 from infra.local.layout import VENV, Layout
-from infra.local.service import Service
+from infra.local.service import Service, answers
 
 if TYPE_CHECKING:
     from mypy_boto3_athena import AthenaClient
@@ -29,7 +28,7 @@ def dashboard_service(layout: Layout) -> Service:
         ports={"dashboard": port},
         depends_on=("athena",),
         prepare=lambda: make_work_group(open_athena(layout.settings), layout.settings),
-        is_ready=lambda _: _answers(f"http://{host}:{port}/_stcore/health"),
+        is_ready=lambda _: answers(f"http://{host}:{port}/_stcore/health"),
     )
 
 
@@ -63,10 +62,3 @@ def make_work_group(athena: AthenaClient, settings: Settings) -> None:
                 "ResultConfigurationUpdates": {"OutputLocation": f"{settings.paths.athena_results}/"},
             },
         )
-
-
-def _answers(url: str) -> bool:
-    try:
-        return requests.get(url, timeout=2, proxies={"http": ""}).ok
-    except requests.RequestException:
-        return False

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+import requests
+
 
 class PreparationError(Exception):
     """What a service needs before it starts could not be made; the message holds what the command said."""
@@ -44,6 +46,14 @@ def accepts_connections(host: str, port: int) -> bool:
         with socket.create_connection((host, port), timeout=1):
             return True
     except OSError:
+        return False
+
+
+def answers(url: str) -> bool:
+    """Whether an HTTP server of this machine says that all is well; no proxy stands before it."""
+    try:
+        return requests.get(url, timeout=2, proxies={"http": ""}).ok
+    except requests.RequestException:
         return False
 
 

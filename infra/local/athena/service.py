@@ -8,7 +8,7 @@ from infra.local.athena.named_queries import publish_named_queries
 from infra.local.athena.query_command import open_athena
 from infra.local.athena.trino_config import configuration_folder, node_properties, write_configuration
 from infra.local.layout import TRINO_HOME, TRINO_VENV, VENV, Layout
-from infra.local.service import PreparationError, Service
+from infra.local.service import PreparationError, Service, answers
 
 HEAP = "1500m"
 
@@ -30,7 +30,7 @@ def athena_services(layout: Layout) -> tuple[Service, ...]:
             command=(str(VENV / "bin" / "python"), "-m", "infra.local.athena.server"),
             ports={"athena": ports.athena},
             depends_on=("aws",),
-            is_ready=lambda _: _answers(f"http://{host}:{ports.athena}/health"),
+            is_ready=lambda _: answers(f"http://{host}:{ports.athena}/health"),
             after_ready=lambda: publish_named_queries(open_athena(layout.settings), layout.settings),
         ),
     )
@@ -76,11 +76,4 @@ def _has_started(url: str) -> bool:
         answer = requests.get(url, timeout=2, proxies={"http": ""})
         return answer.ok and answer.json().get("starting") is False
     except (requests.RequestException, ValueError):
-        return False
-
-
-def _answers(url: str) -> bool:
-    try:
-        return requests.get(url, timeout=2, proxies={"http": ""}).ok
-    except requests.RequestException:
         return False

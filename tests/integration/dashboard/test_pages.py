@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa  # type: ignore[import-untyped]
@@ -318,15 +319,21 @@ def test_athena_away_is_said_with_a_remedy() -> None:
         assert "make up" in said
 
 
-def test_a_table_that_is_missing_is_named(lake: RunningStack) -> None:
-    catalog = open_catalog(lake.settings)
-    name = (lake.settings.paths.database, "segment_profiles")
+@contextmanager
+def without_table(lake: RunningStack, table: str) -> Iterator[None]:
+    """Glue forgets a table meanwhile; its files stay."""
+    catalog, name = open_catalog(lake.settings), (lake.settings.paths.database, table)
     location = catalog.load_table(name).metadata_location
     catalog.drop_table(name)
     try:
-        said = messages(open_page("segments"))
+        yield
     finally:
         catalog.register_table(name, location)
+
+
+def test_a_table_that_is_missing_is_named(lake: RunningStack) -> None:
+    with without_table(lake, "segment_profiles"):
+        said = messages(open_page("segments"))
     assert "A table is missing" in said
     assert "segment_profiles" in said
 
@@ -354,13 +361,7 @@ def test_a_link_to_a_segment_that_is_not_there_says_so() -> None:
 
 
 def test_a_lake_from_before_failed_runs_has_none(lake: RunningStack) -> None:
-    catalog = open_catalog(lake.settings)
-    name = (lake.settings.paths.database, "failed_runs")
-    location = catalog.load_table(name).metadata_location
-    catalog.drop_table(name)
-    try:
+    with without_table(lake, "failed_runs"):
         test = open_page("overview")
-    finally:
-        catalog.register_table(name, location)
     assert metrics(test)["Sessions"][0] == "5"
     assert "failed in" not in messages(test)
