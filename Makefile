@@ -59,7 +59,7 @@ test: setup ## lint, types and every test, with a few faults; they start stacks 
 	@$(VENV)/ruff check .
 	@$(VENV)/ruff format --check .
 	@$(VENV)/mypy
-	@$(PYTEST) --durations 25 tests
+	@$(PYTEST) --instafail --durations 40 tests
 
 soak: setup ## 50 kill -9 and every outage, then a table of them: FAULTS_KILLS=50, FAULTS_SEED=the seed of a failed one
 	@FAULTS_KILLS=$${FAULTS_KILLS:-50} ANY_ORDER_EXAMPLES=10 \

@@ -19,13 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 from pyspark.sql import functions as F
 from rich.console import Console
 from rich.table import Table as PrintedTable
 from rich.text import Text
-from sklearn.decomposition import PCA  # type: ignore[import-untyped]
 
 import config
 from spark_jobs.failures import explain_failures
@@ -36,6 +33,7 @@ from spark_jobs.segment_charts import (
     draw_scatter,
     draw_sizes,
     draw_transitions,
+    project,
 )
 from spark_jobs.segment_identity import NEW_USERS
 from spark_jobs.segment_models import CHAMPION, ModelError, TrainedModel, load_pipeline, read_models
@@ -155,7 +153,10 @@ def sample_users(lakehouse: Lakehouse, date: dt.date, model: TrainedModel) -> Sc
     features = read_features(lakehouse, date, model.inputs)
     users = features.join(chosen.select("user_id", "segment_id", "segment_name"), "user_id")
     prepared = load_pipeline(model).transform(users.orderBy("user_id")).persist()
-    points, variance_shares = project(collect_scaled(prepared))
+    found = project(collect_scaled(prepared))
+    if found is None:
+        raise ReportError("it takes two features, and two users with a segment who differ")
+    points, variance_shares = found
     segments = prepared.select("segment_id", "segment_name").collect()
     prepared.unpersist()
     rows = [
@@ -163,19 +164,6 @@ def sample_users(lakehouse: Lakehouse, date: dt.date, model: TrainedModel) -> Sc
         for segment, (x, y) in zip(segments, points, strict=True)
     ]
     return Scatter(rows, variance_shares)
-
-
-def project(scaled: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], tuple[float, float]]:
-    """The first two principal components, and the share of the variance in each.
-
-    Raises ReportError where there are not two users, or not two features, or all users are equal.
-    """
-    if min(scaled.shape) < 2 or not np.ptp(scaled, axis=0).any():
-        raise ReportError("it takes two features, and two users with a segment who differ")
-    components = PCA(n_components=2, svd_solver="full")
-    points = components.fit_transform(scaled)
-    first, second = components.explained_variance_ratio_
-    return points, (float(first), float(second))
 
 
 def print_report(report: Report) -> None:

@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import plotly.graph_objects as go  # type: ignore[import-untyped]
 
 from spark_jobs.segment_identity import NEW_USERS
@@ -100,6 +102,21 @@ def draw_transitions(transitions: Sequence[Row], names: Mapping[int, str]) -> go
     nodes = {"label": [*left, *right], "color": [colour_of(segment_id) for segment_id in [*came_from, *went_to]]}
     sankey = go.Sankey(node=nodes, link=links, valueformat=",d", valuesuffix=" users")
     return go.Figure(sankey, {"title": "Where the users of the date before are now", "template": TEMPLATE})
+
+
+def project(scaled: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], tuple[float, float]] | None:
+    """Standardised users x features -> users x the first two principal components, and either's share of the variance.
+
+    None where there are not two users, or not two features, or all users are equal.
+    """
+    from sklearn.decomposition import PCA  # type: ignore[import-untyped]  # most pages draw without it
+
+    if min(scaled.shape) < 2 or not np.ptp(scaled, axis=0).any():
+        return None
+    components = PCA(n_components=2, svd_solver="full")
+    points = components.fit_transform(scaled)
+    first, second = components.explained_variance_ratio_
+    return points, (float(first), float(second))
 
 
 def draw_scatter(points: Sequence[Row], variance_shares: tuple[float, float]) -> go.Figure:

@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd  # type: ignore[import-untyped]
 import streamlit as st
-from sklearn.decomposition import PCA  # type: ignore[import-untyped]
 from sklearn.preprocessing import StandardScaler  # type: ignore[import-untyped]
 
 from dashboard import wording
@@ -17,7 +16,7 @@ from dashboard.charts import show
 from dashboard.filters import DAY, chosen_filters, read_segment_range
 from dashboard.lake import EmptyLakeError, ask, open_lake
 from dashboard.page import MANY_ROWS, page
-from spark_jobs.segment_charts import draw_profile_heatmap, draw_scatter, draw_sizes
+from spark_jobs.segment_charts import draw_profile_heatmap, draw_scatter, draw_sizes, project
 
 SAMPLE_USERS = 1_000
 
@@ -27,22 +26,15 @@ def parse_profiles(rows: pd.DataFrame) -> list[dict[str, object]]:
     return [{**row, "deviations": json.loads(row["deviations"])} for row in rows.to_dict("records")]
 
 
-def project(sample: pd.DataFrame, features: list[str]) -> tuple[npt.NDArray[np.float64], tuple[float, float]] | None:
-    """Users in the first two principal components of the model's features, counts and money by their logarithm.
-
-    Also the share of the variance that either explains. None where two users who differ, or two features, are missing.
-    """
+def standardise(sample: pd.DataFrame, features: list[str]) -> npt.NDArray[np.float64]:
+    """Users x the model's features, counts and money by their logarithm; about what the model itself sees."""
     rates = open_lake().settings.pipeline.segmentation.rate_features
     numbers = sample[features].astype(float)
     numbers = numbers.fillna(numbers.mean()).fillna(0.0)
     counts = [name for name in features if name not in rates]
     numbers[counts] = np.log1p(numbers[counts].clip(lower=0))
-    if min(numbers.shape) < 2 or not (numbers.nunique() > 1).any():
-        return None
-    components = PCA(n_components=2, svd_solver="full")
-    points = components.fit_transform(StandardScaler().fit_transform(numbers))
-    first, second = components.explained_variance_ratio_
-    return points, (float(first), float(second))
+    scaled: npt.NDArray[np.float64] = StandardScaler().fit_transform(numbers)
+    return scaled
 
 
 def show_table(profiles: pd.DataFrame, before: pd.DataFrame, labels: dict[int, str]) -> None:
@@ -84,7 +76,7 @@ def show_scatter(date: dt.date, model_id: str | None, chosen: tuple[int, ...]) -
         )
         return
     (facts,) = model.to_dict("records")
-    found = project(sample, json.loads(facts["features"]))
+    found = project(standardise(sample, json.loads(facts["features"])))
     if found is None:
         st.info("It takes two features, and two users who differ, to draw them.")
         return

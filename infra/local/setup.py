@@ -137,7 +137,9 @@ def install(folder: Path, lock: Path) -> None:
     python = folder / "bin" / "python"
     if not _runs(python):
         venv.create(folder, with_pip=False, clear=True)
-    run([str(UV), "pip", "sync", "--quiet", "--require-hashes", "--python", str(python), str(lock)], _uv_environment())
+    # Compiled once: where PYTHONDONTWRITEBYTECODE is set, every process, each Airflow task too, would compile it all.
+    command = [str(UV), "pip", "sync", "--quiet", "--require-hashes", "--compile-bytecode", "--python", str(python)]
+    run([*command, str(lock)], _uv_environment())
     site_packages = folder / "lib" / f"python{PYTHON[0]}.{PYTHON[1]}" / "site-packages"
     (site_packages / "lakehouse.pth").write_text(f"{ROOT}\n")
 

@@ -177,6 +177,11 @@ def test_a_failed_date_stops_no_other_and_is_named_with_its_reason(resumed: dict
     assert f"1 of 3 dates failed: {SECOND}" in err
 
 
+def test_a_failed_date_stands_in_failed_runs(stack: RunningStack, resumed: dict[str, Any]) -> None:
+    (failed,) = rows(stack, "failed_runs", f"event_date = '{SECOND}'")
+    assert (failed["run_id"], failed["failed_tasks"]) == (resumed["runs"][SECOND].run_id, ["publish_events.generator"])
+
+
 def test_force_is_for_the_dates_that_failed_without_it(resumed: dict[str, Any]) -> None:
     dry_run = resumed["forced dry run"]
     assert "1 date to run: those that failed" in dry_run.out

@@ -90,6 +90,7 @@ def test_each_table_is_partitioned_by_its_date(lake: Lakehouse) -> None:
         "segment_transitions": "snapshot_date",
         "model_runs": None,
         "pipeline_runs": "event_date",
+        "failed_runs": "event_date",
         "forgotten_users": None,
     }
 

@@ -19,7 +19,7 @@ import yaml
 import config
 from spark_jobs import report_segments
 from spark_jobs.lakehouse import Lakehouse
-from spark_jobs.report_segments import ReportError, main, project
+from spark_jobs.report_segments import ReportError, main
 from spark_jobs.segment_models import read_models
 from spark_jobs.tables import USER_FEATURES
 from spark_jobs.user_segmentation_ml import segment_dates
@@ -233,15 +233,3 @@ def test_an_empty_lake_is_named_with_the_remedy(tmp_path: Path, capsys: pytest.C
 def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(ReportError, match=r"cannot be written: Is a directory; name another one with --html"):
         report_segments.write_page(tmp_path, "")
-
-
-def test_points_on_a_line_have_one_component() -> None:
-    points, shares = project(np.array([[0.0, 0.0], [3.0, 4.0], [6.0, 8.0]]))
-    assert shares == pytest.approx((1.0, 0.0))
-    assert np.abs(points[:, 0]) == pytest.approx([5.0, 0.0, 5.0])
-
-
-@pytest.mark.parametrize("shape", [(0, 0), (1, 3), (3, 1), (3, 3)], ids=["nobody", "one user", "one feature", "equal"])
-def test_what_has_no_two_components_is_refused(shape: tuple[int, int]) -> None:
-    with pytest.raises(ReportError, match="two features, and two users"):
-        project(np.ones(shape))

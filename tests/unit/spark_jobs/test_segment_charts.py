@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from spark_jobs.segment_charts import (
@@ -12,6 +13,7 @@ from spark_jobs.segment_charts import (
     draw_scatter,
     draw_sizes,
     draw_transitions,
+    project,
 )
 
 
@@ -109,3 +111,16 @@ def test_each_segment_has_its_own_dots_and_the_axes_say_what_they_explain() -> N
     assert (buyers.symbol, idle.symbol) == ("circle", "diamond")
     assert figure.layout.xaxis.title.text == "principal component 1 (50.0% of the variance)"
     assert figure.layout.yaxis.title.text == "principal component 2 (12.5% of the variance)"
+
+
+def test_points_on_a_line_have_one_component() -> None:
+    found = project(np.array([[0.0, 0.0], [3.0, 4.0], [6.0, 8.0]]))
+    assert found is not None
+    points, shares = found
+    assert shares == pytest.approx((1.0, 0.0))
+    assert np.abs(points[:, 0]) == pytest.approx([5.0, 0.0, 5.0])
+
+
+@pytest.mark.parametrize("shape", [(0, 0), (1, 3), (3, 1), (3, 3)], ids=["nobody", "one user", "one feature", "equal"])
+def test_what_has_no_two_components_is_not_drawn(shape: tuple[int, int]) -> None:
+    assert project(np.ones(shape)) is None
