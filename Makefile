@@ -13,8 +13,8 @@ JOB := eval "$$($(STACK) env)" && exec spark-submit spark_jobs
 # Two processes, each takes the next file when it is free, in the order of tests/conftest.py.
 PYTEST := $(VENV)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup up down status logs env clean check test soak bench bench-segmentation run backfill replay query \
-	requeue rollback forget maintain segments dashboard
+.PHONY: help setup up down status logs env clean check test soak bench bench-segmentation bench-dashboard run \
+	backfill replay query requeue rollback forget maintain segments dashboard
 # As it was given: make would take the $p of "table$partitions" for a variable.
 export SQL_TEXT := $(value SQL)
 export FORGOTTEN_USER := $(value USER)
@@ -70,6 +70,9 @@ bench: setup ## measure
 
 bench-segmentation: setup ## what the segments are worth and cost, beside scikit-learn: a quarter of an hour
 	@$(VENV)/python -m tests.benchmarks.segmentation
+
+bench-dashboard: up ## loads 30 dates of 100,000 events into the stack, then times the pages; PICTURES=folder
+	@$(VENV)/python -m tests.benchmarks.dashboard $(if $(PICTURES),--pictures "$(PICTURES)")
 
 run: up ## the whole pipeline over three dates, through Airflow; then what stands in the lake
 	@$(VENV)/python -m infra.local.run_pipeline

@@ -9,6 +9,31 @@ import pandas as pd  # type: ignore[import-untyped]
 
 MISSING = "-"
 BYTES_UNITS = ("B", "kB", "MB", "GB", "TB")
+# What a column is called in a table on a page, with its unit.
+LABELS = {
+    "event_time": "time (UTC)",
+    "session_start": "start (UTC)",
+    "session_end": "end (UTC)",
+    "price": "price ({currency})",
+    "revenue": "revenue ({currency})",
+    "revenue_sum_30d": "revenue in 30 days ({currency})",
+    "revenue_before": "revenue in the 30 days before ({currency})",
+    "purchases_sum_30d": "purchases in 30 days",
+    "sessions_sum_30d": "sessions in 30 days",
+    "days_since_last_event": "days since last event",
+    "days_since_last_event_before": "days since last event, before",
+    "distance_to_centroid": "distance to the centroid (standard deviations)",
+    "previous_segment_id": "segment before",
+    "segment_since": "since",
+    "segment_name": "segment",
+    "now_in": "segment now",
+    "device_type": "device",
+}
+
+
+def label(rows: pd.DataFrame, currency: str) -> pd.DataFrame:
+    """The rows under the names that people read; other columns keep theirs."""
+    return rows.rename(columns={name: text.format(currency=currency) for name, text in LABELS.items()})
 
 
 def count(value: float | None) -> str:

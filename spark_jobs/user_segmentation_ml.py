@@ -226,6 +226,14 @@ def train_if_due(
     return Trained((model, pipeline), takes_over=chosen is model)
 
 
+def load_once(model: TrainedModel, loaded: dict[str, PipelineModel]) -> PipelineModel:
+    """The model's pipeline out of `loaded`, by its id, which holds the last one. Raises ModelError."""
+    if model.model_id not in loaded:
+        loaded.clear()
+        loaded[model.model_id] = load_pipeline(model)
+    return loaded[model.model_id]
+
+
 def segment_dates(
     lakehouse: Lakehouse, asked: Collection[dt.date], *, is_forced: bool = False, must_train: bool = False
 ) -> Iterator[dict[str, object]]:
@@ -237,6 +245,7 @@ def segment_dates(
     # Before anything is read: what is published from now on makes all of its dates outdated again.
     features_snapshot = lakehouse.start_history(USER_FEATURES)
     left: list[str] = []
+    loaded: dict[str, PipelineModel] = {}
     pending = {*asked, *find_outdated_segments(lakehouse), *find_outdated_histories(lakehouse)}
     done = set[dt.date]()
     while pending:
@@ -248,6 +257,7 @@ def segment_dates(
                 lakehouse,
                 date,
                 features_snapshot,
+                loaded,
                 is_asked=is_asked,
                 is_forced=is_forced and is_asked,
                 must_train=must_train and is_asked,
@@ -265,6 +275,7 @@ def segment_date(
     lakehouse: Lakehouse,
     date: dt.date,
     features_snapshot: int,
+    loaded: dict[str, PipelineModel],
     *,
     is_asked: bool = True,
     is_forced: bool = False,
@@ -274,16 +285,16 @@ def segment_date(
     """Score one date, where it is asked for after training a model that is due; replaces the date's partitions.
 
     `features_snapshot`, of user_features or an older one, and `left_outdated` are noted in the snapshots, with digests
-    of the segments of the date and of the one before, see outdated_segments. A model that was trained is recorded with
-    the segments, whatever becomes of it. Raises SegmentationError, ModelError, AuditError, and ConcurrentCommitError
-    where another run has changed the date or the one before meanwhile, a person the champion, or a user was forgotten;
-    nothing is published then, nor is the model.
+    of the segments of the date and of the one before, see outdated_segments; `loaded` is that of `load_once`. A model
+    that was trained is recorded with the segments, whatever becomes of it. Raises SegmentationError, ModelError,
+    AuditError, and ConcurrentCommitError where another run has changed the date or the one before meanwhile, a person
+    the champion, or a user was forgotten; nothing is published then, nor is the model.
     """
     words, policy = lakehouse.settings.segment_words, lakehouse.settings.pipeline.segmentation.model_policy
     tombstones = read_tombstones(lakehouse)
     models = read_models(lakehouse)
     champion = find_champion(models, date, policy)
-    fitted = (champion, load_pipeline(champion)) if champion else None
+    fitted = (champion, load_once(champion, loaded)) if champion else None
     scored = score_date(lakehouse, date, fitted)
     is_past = policy == "champion" and champion is not None and champion.trained_on > date
     trained = None

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pandas as pd  # type: ignore[import-untyped]
 import streamlit as st
 
+from dashboard import wording
 from dashboard.charts import draw_matrix, show
 from dashboard.filters import DateRange, chosen_filters, read_segment_range
-from dashboard.lake import EmptyLakeError, ask
+from dashboard.lake import EmptyLakeError, ask, open_lake
 from dashboard.page import MANY_ROWS, page
 from spark_jobs.segment_charts import IS_NO_USER, WAS_NO_USER, draw_transitions
 
@@ -89,9 +90,10 @@ with page("Movement", "Who changed segment between the first and the last of the
         count = int(flows.set_index("segment")["went out"][labels[segment]])
         shown = f"; the {MANY_ROWS:,} who spent most are listed" if count > MANY_ROWS else ""
         st.markdown(
-            f"{count:,} users left **{labels[segment]}**{shown}. *now_in* is empty for who is no user any more."
+            f"{count:,} users left **{labels[segment]}**{shown}. *segment now* is empty for who is no user any more."
         )
-        st.dataframe(left, hide_index=True, height=300)
+        currency = open_lake().settings.pipeline.dashboard.currency
+        st.dataframe(wording.label(left, currency), hide_index=True, height=300)
         st.download_button(
             "As CSV", left.to_csv(index=False), f"left_{segment}_{dates.first}_{dates.last}.csv", "text/csv",
             on_click="ignore",

@@ -97,9 +97,8 @@ def show_users(date: dt.date, profiles: pd.DataFrame, labels: dict[int, str], cu
     if segment is None:
         return
     users = ask("segment_users", date=date, segment=int(segment), most=MANY_ROWS)
-    names = {"revenue_sum_30d": f"revenue in 30 days ({currency})", "purchases_sum_30d": "purchases in 30 days",
-             "sessions_sum_30d": "sessions in 30 days", "days_since_last_event": "days since last event"}  # fmt: skip
-    st.dataframe(users.rename(columns=names), hide_index=True, height=300)
+    shown = users.assign(previous_segment_id=users["previous_segment_id"].map(labels))
+    st.dataframe(wording.label(shown, currency), hide_index=True, height=300)
     st.download_button(
         f"{len(users):,} users as CSV", users.to_csv(index=False), f"segment_{segment}_{date}.csv", "text/csv",
         on_click="ignore",

@@ -16,9 +16,9 @@ MOST_EVENTS = 5_000
 SUGGESTED_USERS = 10
 
 
-def suggest_users(date: dt.date) -> None:
+def suggest_users(date: dt.date, currency: str) -> None:
     st.info("Enter a user id. Those who spent most in the 30 days up to the last date:")
-    st.dataframe(ask("some_users", date=date, most=SUGGESTED_USERS), hide_index=True)
+    st.dataframe(wording.label(ask("some_users", date=date, most=SUGGESTED_USERS), currency), hide_index=True)
 
 
 def show_user(user: str, dates: DateRange, currency: str) -> None:
@@ -43,12 +43,13 @@ def show_user(user: str, dates: DateRange, currency: str) -> None:
         show(draw_journey(events), "Events of the user by time and type", key="journey")
     st.subheader("Segment since", anchor=False)
     stays = history.drop_duplicates(["segment_id", "segment_since"])
-    st.dataframe(stays[["segment_since", "segment_name", "distance_to_centroid"]], hide_index=True)
+    columns = ["segment_since", "segment_name", "distance_to_centroid"]
+    st.dataframe(wording.label(stays[columns], currency), hide_index=True)
     st.subheader("Sessions", anchor=False)
     shown = sessions.drop(columns="session_key").assign(minutes=(sessions["duration_seconds"] / 60).round(1))
-    st.dataframe(shown.drop(columns="duration_seconds"), hide_index=True)
+    st.dataframe(wording.label(shown.drop(columns="duration_seconds"), currency), hide_index=True)
     st.subheader("Events", anchor=False)
-    st.dataframe(events.drop(columns="session_key"), hide_index=True, height=300)
+    st.dataframe(wording.label(events.drop(columns="session_key"), currency), hide_index=True, height=300)
     st.subheader("Features", anchor=False)
     if features.empty:
         st.info(f"{dates.last} has no features of the user: no event in the 30 days up to it.")
@@ -59,9 +60,9 @@ def show_user(user: str, dates: DateRange, currency: str) -> None:
 
 
 with page("User", "What did one user do, and in which segments were they?"):
-    dates = chosen_filters().dates
+    dates, currency = chosen_filters().dates, open_lake().settings.pipeline.dashboard.currency
     user = st.text_input("User id", key="user", placeholder="as in the events, with its zeros", bind="query-params")
     if user and user.strip():
-        show_user(user.strip(), dates, open_lake().settings.pipeline.dashboard.currency)
+        show_user(user.strip(), dates, currency)
     else:
-        suggest_users(dates.last)
+        suggest_users(dates.last, currency)

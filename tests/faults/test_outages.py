@@ -1,6 +1,7 @@
 """What a stage runs on is away, slow or full: it tries again, or says clearly what failed, and nothing is half done.
 
-Afterwards the ordinary command makes every table equal to that of a lake that nobody disturbed.
+Afterwards the ordinary command makes every table equal to that of a lake that nobody disturbed. The tests stand in the
+order of the stages: what `make test` has time for goes over one date.
 """
 
 from __future__ import annotations
@@ -67,6 +68,41 @@ def test_a_broker_that_is_away_for_a_minute_is_waited_for_or_named(lakes: Lakes,
     end_turn(turn, report, ended)
 
 
+def test_a_full_disk_of_s3_is_named_and_nothing_is_half_done(
+    lakes: Lakes, report: Report, endpoint_disk: SmallDisk
+) -> None:
+    if endpoint_disk.reason:
+        pytest.skip(f"no file system of a size of ours: {endpoint_disk.reason}")
+    turn = lakes.next_turn(TRANSFORM)
+    report.fault = f"disk of S3 full during {TRANSFORM} of {turn.date}"
+    report.moment = "from its start"
+    endpoint_disk.fill()
+    try:
+        ended = turn.start().end(timeout=SLOWEST_STAGE_SECONDS)
+    finally:
+        endpoint_disk.make_room()
+    lakes.stack.revive("aws")
+    assert_clear_failure(ended, "S3 at ", "run it again")
+    assert turn.published() == []
+    end_turn(turn, report, ended)
+
+
+def test_a_full_disk_of_sparks_own_is_named_and_nothing_is_half_done(
+    lakes: Lakes, report: Report, small_disk: SmallDisk
+) -> None:
+    if small_disk.reason:
+        pytest.skip(f"no file system of a size of ours: {small_disk.reason}")
+    turn = lakes.next_turn(SEGMENTATION)
+    report.fault = f"local disk full during {SEGMENTATION} of {turn.date}"
+    report.moment = "from its start"
+    small_disk.fill()
+    ended = turn.start(SPARK_LOCAL_DIRS=str(small_disk.folder)).end(timeout=SLOWEST_STAGE_SECONDS)
+    assert_clear_failure(ended, "the disk", "No space left on device", "SPARK_LOCAL_DIRS")
+    assert turn.published() == []
+    end_turn(turn, report, ended)
+
+
+@pytest.mark.skipif(KILLS < SOAK_KILLS, reason="every request of a date's transform is slowed down: make soak")
 def test_a_slow_s3_that_refuses_some_requests_is_asked_again(lakes: Lakes, report: Report) -> None:
     turn = lakes.next_turn(TRANSFORM)
     report.fault = f"S3 slow and refusing during {TRANSFORM} of {turn.date}"
@@ -90,39 +126,5 @@ def test_an_s3_that_refuses_everything_is_named_within_a_quarter_of_an_hour(lake
     ended = running.end(timeout=SLOWEST_STAGE_SECONDS)
     report.moment = f"{lakes.proxy.refused} requests got 503"
     assert_clear_failure(ended, "S3 at ", "503", "run it again")
-    assert turn.published() == []
-    end_turn(turn, report, ended)
-
-
-def test_a_full_disk_of_s3_is_named_and_nothing_is_half_done(
-    lakes: Lakes, report: Report, endpoint_disk: SmallDisk
-) -> None:
-    if endpoint_disk.reason:
-        pytest.skip(f"no file system of a size of ours: {endpoint_disk.reason}")
-    turn = lakes.next_turn(LANDING)
-    report.fault = f"disk of S3 full during {LANDING} of {turn.date}"
-    report.moment = "from its start"
-    endpoint_disk.fill()
-    try:
-        ended = turn.start().end(timeout=SLOWEST_STAGE_SECONDS)
-    finally:
-        endpoint_disk.make_room()
-    lakes.stack.revive("aws")
-    assert_clear_failure(ended, "S3 at ", "run it again")
-    assert turn.published() == []
-    end_turn(turn, report, ended)
-
-
-def test_a_full_disk_of_sparks_own_is_named_and_nothing_is_half_done(
-    lakes: Lakes, report: Report, small_disk: SmallDisk
-) -> None:
-    if small_disk.reason:
-        pytest.skip(f"no file system of a size of ours: {small_disk.reason}")
-    turn = lakes.next_turn(TRANSFORM)
-    report.fault = f"local disk full during {TRANSFORM} of {turn.date}"
-    report.moment = "from its start"
-    small_disk.fill()
-    ended = turn.start(SPARK_LOCAL_DIRS=str(small_disk.folder)).end(timeout=SLOWEST_STAGE_SECONDS)
-    assert_clear_failure(ended, "the disk", "No space left on device", "SPARK_LOCAL_DIRS")
     assert turn.published() == []
     end_turn(turn, report, ended)

@@ -1,7 +1,7 @@
 """Segments from day to day: of a population that does not change, and of one in which a tenth becomes others.
 
-Three months of 2,000 users, scored on 60 days in a row. In the first 30 nothing changes and each weekly training takes
-over, better or not; then a tenth of the users becomes another persona, and no model takes over.
+2,000 users, scored on 50 days in a row. In the first 30 nothing changes and each weekly training takes over, better or
+not; then a tenth of the users becomes another persona, and no model takes over.
 """
 
 from __future__ import annotations
@@ -27,28 +27,28 @@ DAY = dt.timedelta(days=1)
 USERS, EVENTS = 2_000, 15_000
 FIRST = dt.date(2025, 4, 1)
 UNCHANGED = [FIRST + number * DAY for number in range(29, 59)]
-CHANGING = [FIRST + number * DAY for number in range(59, 89)]
+CHANGING = [FIRST + number * DAY for number in range(59, 79)]
 MOVE = PersonaMove(CHANGING[0], "window_shopper", "loyal_buyer", 0.1)
 
 
 @pytest.fixture(scope="module")
 def scored(lakehouse: Lakehouse, tmp_path_factory: pytest.TempPathFactory) -> Lakehouse:
-    """Every day of both months has its segments."""
+    """Every day has its segments."""
     folder = tmp_path_factory.mktemp("activity")
-    write_daily_activity(lakehouse.spark, generate(FIRST, 89, events=EVENTS, users=USERS, move=MOVE), folder)
+    write_daily_activity(lakehouse.spark, generate(FIRST, 79, events=EVENTS, users=USERS, move=MOVE), folder)
     days = [*UNCHANGED, *CHANGING]
     lakehouse.replace_dates(USER_FEATURES, read_features(lakehouse.spark, folder, days), days)
     training = lakehouse.settings.pipeline.segmentation.training
-    for month, every_days, gain in ((UNCHANGED, 7, -1.0), (CHANGING, 999, 1.0)):
+    for days_in_a_row, every_days, gain in ((UNCHANGED, 7, -1.0), (CHANGING, 999, 1.0)):
         configure(lakehouse, training=dataclasses.replace(training, every_days=every_days, min_silhouette_gain=gain))
-        reports = list(segment_dates(lakehouse, month))
-        assert len(reports) == len(month)
+        reports = list(segment_dates(lakehouse, days_in_a_row))
+        assert len(reports) == len(days_in_a_row)
     return lakehouse
 
 
 @pytest.fixture(scope="module")
 def models(scored: Lakehouse) -> list[TrainedModel]:
-    """Those of the month in which nothing changes."""
+    """Those of the days in which nothing changes."""
     return [model for model in read_models(scored) if model.trained_on in UNCHANGED]
 
 
@@ -81,7 +81,7 @@ def test_a_training_on_an_unchanged_population_moves_one_user_in_twenty_at_most(
 
 
 def test_a_tenth_of_the_users_that_becomes_another_persona_is_the_flow_of_the_transitions(scored: Lakehouse) -> None:
-    """Summed over the month after the move, less what flows back: from the one persona's segment to the other's."""
+    """Summed over the days after the move, less what flows back: from the one persona's segment to the other's."""
     assert {m.trained_on for m in read_models(scored) if m.decision == CHAMPION} <= set(UNCHANGED)
     truth, moved = (read_personas(FIRST, USERS, move) for move in (None, dataclasses.replace(MOVE, since=FIRST)))
     was, now = (segments_of(scored, day) for day in (UNCHANGED[-1], CHANGING[-1]))
@@ -95,8 +95,8 @@ def test_a_tenth_of_the_users_that_becomes_another_persona_is_the_flow_of_the_tr
     assert len(flow & movers) >= 0.8 * len(flow)
     assert len(flow & movers) >= 0.8 * len(movers)
     # The table says the same without naming anybody: what has left the one segment has come to the other.
-    months = scored.read_dates(SEGMENT_TRANSITIONS, CHANGING[0], CHANGING[-1])
-    rows = months.groupBy("from_segment_id", "to_segment_id").agg(F.sum("users").alias("users")).collect()
+    moves = scored.read_dates(SEGMENT_TRANSITIONS, CHANGING[0], CHANGING[-1])
+    rows = moves.groupBy("from_segment_id", "to_segment_id").agg(F.sum("users").alias("users")).collect()
     net = Counter[int | None]()
     for row in rows:
         net[row.from_segment_id] -= row.users

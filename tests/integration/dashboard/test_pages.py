@@ -168,7 +168,9 @@ def test_movement_counts_who_went_where() -> None:
         {"segment": "leaving <soon>", "users before": 1, "came in": 1, "went out": 0, "users after": 2},
     ]
     # The best segment is the one that spends most: loyal buyers.
-    assert [(row["user_id"], row["now_in"]) for row in left if row["user_id"] == "anna"] == [("anna", "leaving <soon>")]
+    assert [(row["user_id"], row["segment now"]) for row in left if row["user_id"] == "anna"] == [
+        ("anna", "leaving <soon>")
+    ]
     assert [row["user_id"] for row in left] == ["anna", "emil"]
 
 
@@ -187,13 +189,14 @@ def test_a_user_is_shown_with_sessions_events_and_segments() -> None:
         "Segment": "leaving <soon>",
     }
     stays, sessions, events, features = tables(test)
-    assert [(row["segment_since"], row["segment_name"]) for row in stays] == [
+    assert [(row["since"], row["segment"]) for row in stays] == [
         (FIRST, "loyal buyers"),
         (MIDDLE, "loyal buyers"),  # away in between: another stay
         (LAST, "leaving <soon>"),
     ]
     assert {"feature": "revenue_sum_30d", f"on {LAST}": 120.0} in features
     assert len(sessions) == 5
+    assert sum(row["revenue (USD)"] for row in sessions) == 60.50
     assert [row["event_type"] for row in events] == ["view", "view", "cart", "checkout", "purchase", "view", "purchase"]
 
 

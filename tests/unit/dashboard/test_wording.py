@@ -56,3 +56,10 @@ def test_a_number_is_said_with_its_unit(said: str | None, expected: str | None) 
 )
 def test_a_date_is_as_old_as_its_end(now: str, expected: str) -> None:
     assert wording.age(DAY, dt.datetime.fromisoformat(now)) == expected
+
+
+def test_a_column_says_its_unit_and_an_unknown_one_keeps_its_name() -> None:
+    rows = pd.DataFrame({"revenue_sum_30d": [1.5], "event_time": [DAY], "brand": ["a"]})
+    labelled = wording.label(rows, "USD")
+    assert list(labelled) == ["revenue in 30 days (USD)", "time (UTC)", "brand"]
+    assert labelled.iloc[0].tolist() == [1.5, DAY, "a"]
