@@ -35,6 +35,15 @@ def test_records_that_are_nowhere_are_a_fault() -> None:
 
 def test_lost_records_are_a_fault() -> None:
     assert faults(run(produced=107)) == ["2025-04-01: 7 of 107 produced records did not land"]
+    assert faults(run(produced=101)) == ["2025-04-01: 1 of 101 produced records did not land"]
+
+
+def test_what_was_requeued_has_to_land_as_well() -> None:
+    assert faults(run(requeued=4)) == ["2025-04-01: 4 of 100 produced records did not land"]
+
+
+def test_a_count_that_is_missing_is_none() -> None:
+    assert faults(run(requeued=None, quarantined=None, clean=98)) == []
 
 
 def test_copies_of_a_repeated_publication_are_no_fault() -> None:

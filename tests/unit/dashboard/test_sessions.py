@@ -56,6 +56,15 @@ def test_a_step_tells_who_went_on_and_who_was_lost(rows: pd.DataFrame) -> None:
     assert steps["share_of_step_before"].tolist()[1:] == pytest.approx([0.5, 0.6, 2 / 3])
 
 
+def test_one_session_is_enough_for_a_share(rows: pd.DataFrame) -> None:
+    one = rows.head(1).assign(sessions=1, viewed=1, carted=1, checked_out=0, purchased=0, with_cart=1, abandoned=1)
+    assert add_up(one, "session_date")["abandonment"].tolist() == [1.0]
+    assert count_steps(one)["share_of_step_before"].tolist()[1:3] == [1.0, 0.0]
+    only_views = count_steps(one.assign(carted=0))
+    assert only_views["share_of_views"].tolist() == [1.0, 0.0, 0.0, 0.0]
+    assert only_views["lost"].tolist()[1:] == [1, 0, 0]
+
+
 def test_a_funnel_without_a_view_has_no_shares(rows: pd.DataFrame) -> None:
     steps = count_steps(rows.head(0))
     assert steps["sessions"].tolist() == [0, 0, 0, 0]
