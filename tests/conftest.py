@@ -1,4 +1,4 @@
-"""Two processes share the tests (pytest-xdist): each has its own JVM for Spark, and its own stack for integration."""
+"""Two processes share the tests (pytest-xdist): each has its own JVM for Spark."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
 
 from tests.running_stack import RunningStack
 
@@ -23,6 +24,22 @@ LONGEST_FIRST = (
     "integration/test_keeping.py",
     "integration",
 )
+# Files that share one stack, or one lake, stay in one process; the others of `integration` have stacks of their own.
+OWN_STACK = ("tests/integration/test_backfill.py", "tests/integration/test_keeping.py")
+SHARED = ("tests/integration/dashboard", "tests/integration")
+
+
+class Scheduling(LoadFileScheduling):  # type: ignore[misc]
+    """Each process takes the next file, or the next group of files with one stack, when it is free."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        return file if file in OWN_STACK else next((group for group in SHARED if file.startswith(f"{group}/")), file)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
+    return Scheduling(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

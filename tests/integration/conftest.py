@@ -1,4 +1,4 @@
-"""`stack`: the real stack, on ports and in a folder of its own, once for all integration tests.
+"""`stack`: the real stack, on ports and in a folder of its own, once for the tests that have none of their own.
 
 def test_something(stack: RunningStack) -> None:
     stack.settings                            # config of this stack; LAKEHOUSE_ENV points at it as well
@@ -16,7 +16,7 @@ from tests.altered_settings import train_little, write_altered
 from tests.running_stack import RunningStack, start_stack
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     folder = tmp_path_factory.mktemp("stack")
     with pytest.MonkeyPatch.context() as patch:
