@@ -10,7 +10,7 @@ VENV := .local/venv/bin
 STACK := $(VENV)/python -m infra.local.stack
 # A Spark job against the stack.
 JOB := eval "$$($(STACK) env)" && exec spark-submit spark_jobs
-# Two processes, each takes the next file when it is free, in the order of tests/conftest.py.
+# Two processes, each takes the next file, or what shares a stack, when it is free, in the order of tests/conftest.py.
 PYTEST := $(VENV)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help setup up down status logs env clean check test soak bench bench-segmentation bench-dashboard run \
@@ -59,11 +59,11 @@ test: setup ## lint, types and every test, with a few faults; they start stacks 
 	@$(VENV)/ruff check .
 	@$(VENV)/ruff format --check .
 	@$(VENV)/mypy
-	@$(PYTEST) --instafail --durations 40 tests
+	@$(PYTEST) --durations 40 tests
 
 soak: setup ## 50 kill -9 and every outage, then a table of them: FAULTS_KILLS=50, FAULTS_SEED=the seed of a failed one
 	@FAULTS_KILLS=$${FAULTS_KILLS:-50} ANY_ORDER_EXAMPLES=10 \
-		$(VENV)/pytest tests/faults tests/unit/spark_jobs/test_any_order.py tests/integration/test_any_order.py
+		$(VENV)/pytest tests/faults tests/unit/spark_jobs/test_any_order.py tests/integration/shared_stack/test_any_order.py
 
 bench: setup ## measure
 	@$(VENV)/python -m tests.benchmarks.run

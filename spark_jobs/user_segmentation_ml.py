@@ -210,7 +210,9 @@ def train_if_due(
         print(f"{date}: {model.model_id} was trained before: {earlier.decision_reason}", file=sys.stderr)
         known.unpersist()
         return None
-    before = load_pipeline(relative) if relative else None
+    before = None
+    if relative:
+        before = scoring[1] if scoring and scoring[0].model_id == relative.model_id else load_pipeline(relative)
     if before:
         model = dataclasses.replace(model, silhouette_gain=measure_gain(known, pipeline, before))
     others = [other for other in models if other.model_id != model.model_id]

@@ -19,27 +19,43 @@ LONGEST_FIRST = (
     "unit/spark_jobs",
     "unit",
     "quality",
-    "integration/test_pipeline.py",
+    "integration/shared_stack/test_pipeline.py",
     "integration/test_backfill.py",
     "integration/test_keeping.py",
     "integration",
 )
-# Files that share one stack, or one lake, stay in one process; the others of `integration` have stacks of their own.
-OWN_STACK = ("tests/integration/test_backfill.py", "tests/integration/test_keeping.py")
-SHARED = ("tests/integration/dashboard", "tests/integration")
+# Their files share one stack, or one lake, and stay in one process. The faults have a stack in each process.
+SHARED = ("tests/integration/dashboard", "tests/integration/shared_stack")
 
 
 class Scheduling(LoadFileScheduling):  # type: ignore[misc]
-    """Each process takes the next file, or the next group of files with one stack, when it is free."""
+    """Each process takes the next file, or the next folder that shares a stack, when it is free."""
 
     def _split_scope(self, nodeid: str) -> str:
         file: str = super()._split_scope(nodeid)
-        return file if file in OWN_STACK else next((group for group in SHARED if file.startswith(f"{group}/")), file)
+        return next((folder for folder in SHARED if file.startswith(f"{folder}/")), file)
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
-    return Scheduling(config, log)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling | None:
+    return Scheduling(config, log) if config.getoption("dist") == "loadfile" else None
+
+
+class ShowFailures:
+    """Tells of a failure at once, not only at the end: who waits, or ends the run, sees it."""
+
+    def __init__(self, terminal: pytest.TerminalReporter) -> None:
+        self._terminal = terminal
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            self._terminal.write_line(f"\n{report.nodeid} failed in its {report.when}:\n{report.longreprtext}")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    terminal = config.pluginmanager.get_plugin("terminalreporter")
+    if terminal and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(ShowFailures(terminal))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

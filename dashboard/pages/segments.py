@@ -97,7 +97,8 @@ def show_users(date: dt.date, profiles: pd.DataFrame, labels: dict[int, str], cu
     if segment is None:
         return
     users = ask("segment_users", date=date, segment=int(segment), most=MANY_ROWS)
-    shown = users.assign(previous_segment_id=users["previous_segment_id"].map(labels))
+    before = [labels.get(int(s), f"segment {int(s)}") if pd.notna(s) else None for s in users["previous_segment_id"]]
+    shown = users.assign(previous_segment_id=before)
     st.dataframe(wording.label(shown, currency), hide_index=True, height=300)
     st.download_button(
         f"{len(users):,} users as CSV", users.to_csv(index=False), f"segment_{segment}_{date}.csv", "text/csv",

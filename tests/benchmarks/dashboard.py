@@ -1,9 +1,10 @@
 """How long the dashboard's pages take on 30 dates of 100,000 events: `make bench-dashboard`, on the stack.
 
 The dates are loaded once, each stage over all of them; what lies in the lake already is not made again. Then headless
-Chromium opens every page: with no answer kept (the dashboard's process is new), and again. Printed are seconds from the
-click, or the address, until the page's heading stands and until its last line does, and how many statements Athena
-executed for it. With --pictures, each page is photographed.
+Chromium opens the first page by its link and goes to the others by the menu: twice with a new process of the dashboard,
+which keeps no answer (a page finds those of the pages before it), and once more. Printed are seconds from the link, or
+the click, until the page's heading stands and until its last line does, and how many statements Athena executed for it.
+With --pictures, each page is photographed.
 """
 
 from __future__ import annotations
@@ -16,14 +17,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from playwright.sync_api import Browser, Page, expect
 from pyiceberg.exceptions import NoSuchTableError
 from rich.console import Console
 from rich.table import Table
 
-from airflow_dags import run_audit
+from config.catalog import open_catalog
 from infra.local.athena.query_command import open_athena
 from infra.local.environment import service_environment
 from infra.local.layout import Layout, open_layout
@@ -34,9 +34,6 @@ from tests.running_stack import RunningStack
 
 FIRST_DATE = dt.date(2025, 5, 1)
 DAY = dt.timedelta(days=1)
-# What record_run is told of a date that no DAG has landed.
-LANDED: dict[str, Any] = {"too_late": 0, "start_offsets": {}, "end_offsets": {}, "forced": [], "gaps": []}
-TRANSFORMED: dict[str, Any] = {"rebuilt_dates": [], "forced": [], "job_started_ms": None}
 
 console = Console(width=110, highlight=False)
 
@@ -52,11 +49,10 @@ class Visit:
 
 def load(layout: Layout, dates: Sequence[dt.date], events: int) -> None:
     """Every date of them that has no run, through Kafka and the three jobs, and its row of pipeline_runs."""
-    try:
-        existing = run_audit.Audit().partition_rows("pipeline_runs")
-    except NoSuchTableError:
-        existing = {}
+    existing = count_landed(layout)
     missing = [date for date in dates if date not in existing]
+    if others := sorted(date for date in dates if existing.get(date, events) < events):
+        raise StageError(f"{others[0]} has fewer than {events:,} events: `make clean`, or choose another --first-date")
     if not missing:
         return
     first, last = str(missing[0]), str(missing[-1])
@@ -68,8 +64,18 @@ def load(layout: Layout, dates: Sequence[dt.date], events: int) -> None:
     run_stage(layout, "land", *submit(layout, "land_raw_events", "--run-date", last))
     for job in ("transform_clickstream", "user_segmentation_ml"):
         run_stage(layout, job, *submit(layout, job, "--start-date", first, "--end-date", last))
-    for date in missing:
-        run_audit.record_run(date, "benchmark", LANDED, TRANSFORMED, [])
+    run_stage(layout, "record", "python", "-m", "tests.benchmarks.record_runs", *map(str, missing))
+
+
+def count_landed(layout: Layout) -> dict[dt.date, int]:
+    """Landed records of each date that has a run."""
+    database, tables = layout.settings.paths.database, layout.settings.paths.tables
+    try:
+        runs = open_catalog(layout.settings).load_table((database, tables.pipeline_runs))
+    except NoSuchTableError:
+        return {}
+    rows = runs.scan(selected_fields=("event_date", "landed")).to_arrow().to_pylist()
+    return {row["event_date"]: row["landed"] for row in rows}
 
 
 def run_stage(layout: Layout, stage: str, *command: str) -> None:
@@ -90,10 +96,10 @@ class Statements:
 
 
 def visit(page: Page, statements: Statements, url: str, path: str) -> Visit:
-    """The first page by its address, another one by a click."""
+    """The first page by its address, another one by a click; the dates of the link go along."""
     before, started = statements.count(), time.monotonic()
     if page.url == "about:blank":
-        page.goto(f"{url}/{path}")
+        page.goto(url)
     else:
         page.get_by_test_id("stSidebarNav").get_by_text(PAGES[path], exact=True).click()
     expect(page.get_by_role("heading", name=PAGES[path], exact=True).first).to_be_visible()
@@ -102,26 +108,34 @@ def visit(page: Page, statements: Statements, url: str, path: str) -> Visit:
     return Visit(heading, time.monotonic() - started, statements.count() - before)
 
 
-def visit_all(browser: Browser, layout: Layout, url: str, pictures: Path | None) -> dict[str, Visit]:
+def visit_all(browser: Browser, layout: Layout, url: str) -> dict[str, Visit]:
     """All pages in one new window, in the order of the menu."""
     statements = Statements(layout)
     visits = {}
     with open_window(browser) as page:
         for path in PAGES:
             visits[path] = visit(page, statements, url, path)
-            if pictures:
-                take_picture(page, path or "overview", pictures)
     return visits
 
 
-def print_visits(rounds: dict[str, dict[str, Visit]]) -> None:
-    table = Table("page", title="seconds to the heading / to the last line (statements)", title_justify="left")
-    for name in rounds:
-        table.add_column(name, justify="right")
+def print_visits(name: str, visits: dict[str, Visit]) -> None:
+    table = Table("page", title=name, title_justify="left")
+    for header in ("to the heading (s)", "to the last line (s)", "statements"):
+        table.add_column(header, justify="right")
     for path, title in PAGES.items():
-        visits = [visits[path] for visits in rounds.values()]
-        table.add_row(title, *[f"{v.heading:.2f} / {v.whole:.2f} ({v.statements})" for v in visits])
+        found = visits[path]
+        table.add_row(title, f"{found.heading:.2f}", f"{found.whole:.2f}", str(found.statements))
     console.print(table)
+
+
+def take_pictures(browser: Browser, url: str, folder: Path) -> None:
+    """Of each page, and of the first one in the dark."""
+    for scheme, paths in (("light", list(PAGES)), ("dark", [""])):
+        for path in paths:
+            with open_window(browser, scheme=scheme) as page:
+                page.goto(url.replace("/?", f"/{path}?"))
+                wait_for_page(page, PAGES[path])
+                take_picture(page, f"{path or 'overview'}{'_dark' if scheme == 'dark' else ''}", folder)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -135,20 +149,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"dashboard: {MISSING}", file=sys.stderr)
         return 1
     layout = open_layout()
+    dates = [args.first_date + number * DAY for number in range(args.days)]
     try:
-        load(layout, [args.first_date + number * DAY for number in range(args.days)], args.events)
+        load(layout, dates, args.events)
     except StageError as error:
         print(f"dashboard: {error}", file=sys.stderr)
         return 1
-    url = f"http://{layout.stack.bind_host}:{layout.stack.ports.dashboard}"
+    url = f"http://{layout.stack.bind_host}:{layout.stack.ports.dashboard}/?dates={dates[0]}&dates={dates[-1]}"
     stack = RunningStack(layout=layout, environment={})
     with start_chromium() as browser:
-        rounds = {}
-        for name in ("new process", "new process, warm Athena"):
+        for name in ("a new process", "a new process again: Athena has seen the statements"):
             stack.kill_and_wait("dashboard")  # no answer is kept any more
-            rounds[name] = visit_all(browser, layout, url, None)
-        rounds["second view"] = visit_all(browser, layout, url, args.pictures)
-    print_visits(rounds)
+            print_visits(name, visit_all(browser, layout, url))
+        print_visits("a second window: every answer is kept", visit_all(browser, layout, url))
+        if args.pictures:
+            take_pictures(browser, url, args.pictures)
     return 0
 
 

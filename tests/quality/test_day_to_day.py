@@ -1,6 +1,6 @@
 """Segments from day to day: of a population that does not change, and of one in which a tenth becomes others.
 
-2,000 users, scored on 50 days in a row. In the first 30 nothing changes and each weekly training takes over, better or
+2,000 users, scored on 60 days in a row. In the first 30 nothing changes and each weekly training takes over, better or
 not; then a tenth of the users becomes another persona, and no model takes over.
 """
 
@@ -27,7 +27,7 @@ DAY = dt.timedelta(days=1)
 USERS, EVENTS = 2_000, 15_000
 FIRST = dt.date(2025, 4, 1)
 UNCHANGED = [FIRST + number * DAY for number in range(29, 59)]
-CHANGING = [FIRST + number * DAY for number in range(59, 79)]
+CHANGING = [FIRST + number * DAY for number in range(59, 89)]
 MOVE = PersonaMove(CHANGING[0], "window_shopper", "loyal_buyer", 0.1)
 
 
@@ -35,7 +35,7 @@ MOVE = PersonaMove(CHANGING[0], "window_shopper", "loyal_buyer", 0.1)
 def scored(lakehouse: Lakehouse, tmp_path_factory: pytest.TempPathFactory) -> Lakehouse:
     """Every day has its segments."""
     folder = tmp_path_factory.mktemp("activity")
-    write_daily_activity(lakehouse.spark, generate(FIRST, 79, events=EVENTS, users=USERS, move=MOVE), folder)
+    write_daily_activity(lakehouse.spark, generate(FIRST, 89, events=EVENTS, users=USERS, move=MOVE), folder)
     days = [*UNCHANGED, *CHANGING]
     lakehouse.replace_dates(USER_FEATURES, read_features(lakehouse.spark, folder, days), days)
     training = lakehouse.settings.pipeline.segmentation.training

@@ -233,3 +233,10 @@ def test_an_empty_lake_is_named_with_the_remedy(tmp_path: Path, capsys: pytest.C
 def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(ReportError, match=r"cannot be written: Is a directory; name another one with --html"):
         report_segments.write_page(tmp_path, "")
+
+
+def test_users_who_cannot_be_drawn_leave_a_note(lake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report_segments, "project", lambda _: None)
+    told = run(lake, tmp_path / "without.html")
+    assert told.code == 0
+    assert "There is no scatter plot: it takes two features, and two users with a segment who differ." in told.page

@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
 import pytest
+from pyspark.ml import PipelineModel
 from pyspark.ml.clustering import KMeansModel
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
@@ -41,6 +43,7 @@ from spark_jobs.user_segmentation_ml import (
     add_history,
     choose_dates,
     count_transitions,
+    load_once,
     main,
     parse_arguments,
     parse_clusters,
@@ -439,6 +442,33 @@ def test_dates_that_are_published_while_others_are_scored_are_outdated_in_one_pi
         assert score(lake, *days) == ["06-01", "06-02"]
     assert find_outdated_segments(lake) == set(days)
     assert score(lake, days[1]) == ["06-01", "06-02"]
+
+
+def test_a_range_of_dates_loads_no_champion_twice(scored_lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    lake, days = scored_lakehouse, [date(2025, 6, day) for day in (11, 12, 13)]
+    rebuild_features(lake, *days)
+    loaded = list[str]()
+
+    def load_and_count(model: TrainedModel) -> PipelineModel:
+        loaded.append(model.model_id)
+        return load_pipeline(model)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(user_segmentation_ml, "load_pipeline", load_and_count)
+        assert score(lake, *days) == ["06-11", "06-12", "06-13"]
+    assert len(loaded) == len(set(loaded))
+    last = lake.read_dates(USER_SEGMENTS, days[2], days[2]).where("model_id IS NOT NULL").collect()
+    assert {row.model_id for row in last} <= set(loaded)
+    assert last
+
+
+def test_another_champion_is_loaded_in_the_place_of_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(user_segmentation_ml, "load_pipeline", lambda model: f"pipeline of {model.model_id}")
+    one, other = (SimpleNamespace(model_id=name) for name in ("one", "other"))
+    loaded: dict[str, Any] = {}
+    found: list[Any] = [load_once(cast(TrainedModel, model), loaded) for model in (one, one, other)]
+    assert found == ["pipeline of one", "pipeline of one", "pipeline of other"]
+    assert loaded == {"other": "pipeline of other"}
 
 
 def test_a_date_that_is_scored_late_is_the_history_of_those_after_it(scored_lakehouse: Lakehouse) -> None:

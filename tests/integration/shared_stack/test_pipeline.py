@@ -205,7 +205,7 @@ def test_every_named_query_answers_about_the_newest_date(stack: RunningStack, ca
 def test_a_rerun_of_a_date_changes_no_row(stack: RunningStack, catalog: Catalog, both_dates: str) -> None:
     assert both_dates
     before, landed = contents(catalog, stack), len(rows(catalog, stack, "raw_events"))
-    day = str(DATES[0])
+    day = str(DATES[1])
     command = ("python", "-m", "infra.local.run_pipeline", "--events", str(EVENTS_PER_DATE))
     stack.run(*command, "--from-date", day, "--to-date", day, timeout=RUN_SECONDS)
     assert len(rows(catalog, stack, "raw_events")) == landed

@@ -1,4 +1,4 @@
-"""`stack`: the real stack, on ports and in a folder of its own, once for the tests that have none of their own.
+"""`stack`: the real stack, on ports and in a folder of its own, once for the tests of this folder.
 
 def test_something(stack: RunningStack) -> None:
     stack.settings                            # config of this stack; LAKEHOUSE_ENV points at it as well
