@@ -1,4 +1,4 @@
-"""What surrounds every page: its title, the designed states where the lake has no answer, what its answers cost."""
+"""What surrounds every page: its question, the designed states where the lake has no answer, what its answers cost."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ MANY_ROWS = 10_000
 
 
 @contextmanager
-def page(title: str, question: str) -> Iterator[None]:
+def page(question: str) -> Iterator[None]:
     """A page that answers one question; a LakeError within it becomes a state that says what to do."""
-    st.title(title, anchor=False)
     st.caption(question)
     try:
         yield

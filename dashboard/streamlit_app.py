@@ -27,5 +27,6 @@ FILTERS = {
     st.Page(PAGES / "ask_athena.py", title="Ask Athena", icon=":material/database:"): (),
 }
 page = st.navigation(list(FILTERS))
+st.title(page.title, anchor=False)  # before anything is asked
 show_filters(FILTERS[page])
 page.run()

@@ -47,9 +47,14 @@ def percent(share: float | None) -> str:
 
 
 def money(value: float | None) -> str:
-    """1234.5 -> 1,234.50; from ten thousand on without the cents. The currency stands in the label."""
+    """1234.5 -> 1,234.50; from ten thousand on without the cents, from a million on in millions.
+
+    The currency stands in the label.
+    """
     if value is None or pd.isna(value):
         return MISSING
+    if abs(value) >= 1_000_000:
+        return f"{value / 1_000_000:,.2f} M"
     return f"{value:,.2f}" if abs(value) < 10_000 else f"{value:,.0f}"
 
 

@@ -56,6 +56,7 @@ def wait_for_page(page: Page, title: str) -> None:
     expect(page.get_by_role("heading", name=title, exact=True).first).to_be_visible()
     expect(page.get_by_text("answers of Athena")).to_be_visible()
     expect(page.get_by_test_id("stStatusWidget")).to_have_count(0)
+    expect(page.get_by_test_id("stSkeleton")).to_have_count(0)  # where a chart or a table will be
     expect(page.get_by_test_id("stException")).to_have_count(0)
 
 

@@ -70,7 +70,7 @@ def show_chart(rows: pd.DataFrame) -> None:
         show(draw_result(rows, x, ys, kind), f"{', '.join(ys)} over {x}", key="result")
 
 
-with page("Ask Athena", "What else would you like to know? SELECT, SHOW, DESCRIBE and EXPLAIN; nothing is changed."):
+with page("What else would you like to know? SELECT, SHOW, DESCRIBE and EXPLAIN; nothing is changed."):
     lake = open_lake()
     named = lake.named_queries()
     name = st.selectbox("Query", [OWN, *named], key="query", bind="query-params") or OWN

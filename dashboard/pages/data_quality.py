@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 
 import pandas as pd  # type: ignore[import-untyped]
@@ -51,13 +52,15 @@ def show_counts(runs: pd.DataFrame) -> None:
     st.dataframe(runs[counts], hide_index=True)
 
 
-def show_quarantine(quarantined: pd.DataFrame) -> None:
-    """Reasons with the first examples of each."""
+def show_quarantine(quarantined: pd.DataFrame, dates: list[dt.date]) -> None:
+    """Reasons, with the first examples of each on one of the `dates` that have any; the newest is chosen first."""
     st.subheader("Quarantine", anchor=False)
     if quarantined.empty:
         st.info("Nothing was quarantined on these dates.")
         return
-    st.dataframe(quarantined, hide_index=True)
+    date = st.selectbox("Examples of", dates, key="examples_of", bind="query-params") if dates else None
+    examples = ask("quarantine_examples", date=date) if date else pd.DataFrame(columns=["error_type"])
+    st.dataframe(quarantined.merge(examples, on="error_type", how="left"), hide_index=True)
     st.caption("`make requeue WHERE=\"error_type = '...'\" DRY_RUN=1` shows which of them would be published again.")
 
 
@@ -77,7 +80,7 @@ def show_late_events(late: pd.DataFrame, landed: int) -> None:
     )
 
 
-with page("Data quality", "Did every record arrive, and what was wrong with those that were refused?"):
+with page("Did every record arrive, and what was wrong with those that were refused?"):
     for failure in describe_failed_runs():
         st.error(failure, icon="⚠️")
     dates = chosen_filters().dates
@@ -85,7 +88,8 @@ with page("Data quality", "Did every record arrive, and what was wrong with thos
     if runs.empty:
         raise EmptyLakeError(f"No run was recorded from {dates.first} to {dates.last}.", "Choose other dates.")
     show_counts(runs)
-    show_quarantine(ask("quarantine", first=dates.first, last=dates.last))
+    refused = runs.loc[runs["quarantined"] > 0, "event_date"].sort_values(ascending=False).tolist()
+    show_quarantine(ask("quarantine", first=dates.first, last=dates.last), refused)
     show_late_events(ask("late_events", first=dates.first, last=dates.last), int(runs["landed"].sum()))
     st.subheader("Runs", anchor=False)
     show_runs(runs, open_lake().settings.environment.airflow_url)

@@ -49,7 +49,7 @@ def show_steps(steps: pd.DataFrame) -> None:
     st.dataframe(table, hide_index=True)
 
 
-with page("Funnel", "Where do sessions end between looking at a product and buying it?"):
+with page("Where do sessions end between looking at a product and buying it?"):
     filters = chosen_filters()
     rows = ask("sessions_by_day", first=filters.dates.first, last=filters.dates.last)
     chosen = select_sessions(rows, filters)

@@ -66,7 +66,7 @@ def find_two_dates() -> DateRange:
     return found
 
 
-with page("Movement", "Who changed segment between the first and the last of the dates?"):
+with page("Who changed segment between the first and the last of the dates?"):
     dates, labels = find_two_dates(), chosen_filters().labels
     moves = ask("moves", first=dates.first, last=dates.last)
     st.subheader(f"From {dates.first} to {dates.last}", anchor=False)

@@ -43,7 +43,7 @@ def show_metrics(now: pd.Series, before: pd.Series, currency: str) -> None:
         column.metric(label, value, delta, border=True)
 
 
-with page("Overview", "How did the newest date go?"):
+with page("How did the newest date go?"):
     show_banner(describe_failed_runs())
     filters = chosen_filters()
     dates, currency = filters.dates, open_lake().settings.pipeline.dashboard.currency

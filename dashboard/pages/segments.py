@@ -108,7 +108,7 @@ def show_users(date: dt.date, profiles: pd.DataFrame, labels: dict[int, str], cu
         st.caption(f"The {MANY_ROWS:,} who spent most in 30 days; Ask Athena has the rest.")
 
 
-with page("Segments", "Who are the users, and how many of each kind?"):
+with page("Who are the users, and how many of each kind?"):
     filters = chosen_filters()
     date, chosen, labels = filters.dates.last, filters.segments, filters.labels
     every = ask("profiles", date=date)

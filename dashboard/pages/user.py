@@ -59,7 +59,7 @@ def show_user(user: str, dates: DateRange, currency: str) -> None:
         )
 
 
-with page("User", "What did one user do, and in which segments were they?"):
+with page("What did one user do, and in which segments were they?"):
     dates, currency = chosen_filters().dates, open_lake().settings.pipeline.dashboard.currency
     user = st.text_input("User id", key="user", placeholder="as in the events, with its zeros", bind="query-params")
     if user and user.strip():

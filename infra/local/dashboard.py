@@ -34,7 +34,7 @@ def dashboard_service(layout: Layout) -> Service:
 
 def streamlit_command(host: str, port: int) -> tuple[str, ...]:
     options = (f"--server.address={host}", f"--server.port={port}")
-    return (str(VENV / "bin" / "streamlit"), "run", str(APP), *options)
+    return (str(VENV / "bin" / "python"), "-m", "dashboard.serve", "run", str(APP), *options)
 
 
 def make_work_group(athena: AthenaClient, settings: Settings) -> None:

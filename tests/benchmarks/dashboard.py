@@ -78,6 +78,17 @@ def count_landed(layout: Layout) -> dict[dt.date, int]:
     return {row["event_date"]: row["landed"] for row in rows}
 
 
+def find_busy_user(layout: Layout, date: dt.date) -> str:
+    """Of those with 40 to 60 events in 30 days the one who bought most often."""
+    paths = layout.settings.paths
+    rows = open_catalog(layout.settings).load_table((paths.database, paths.tables.user_features)).scan(
+        f"snapshot_date = '{date}' AND events_sum_30d >= 40 AND events_sum_30d <= 60",
+        selected_fields=("user_id", "purchases_sum_30d"),
+    )  # fmt: skip
+    users = rows.to_arrow().to_pylist()
+    return str(max(users, key=lambda row: (row["purchases_sum_30d"], row["user_id"]))["user_id"])
+
+
 def run_stage(layout: Layout, stage: str, *command: str) -> None:
     done = measure(stage.replace(" ", "-"), command, service_environment(layout, os.environ), layout.logs)
     console.print(f"{stage}: {done.seconds:.1f} s")
@@ -128,12 +139,12 @@ def print_visits(name: str, visits: dict[str, Visit]) -> None:
     console.print(table)
 
 
-def take_pictures(browser: Browser, url: str, folder: Path) -> None:
-    """Of each page, and of the first one in the dark."""
+def take_pictures(browser: Browser, url: str, user: str, folder: Path) -> None:
+    """Of each page, that of a user of `user`, and of the first one in the dark."""
     for scheme, paths in (("light", list(PAGES)), ("dark", [""])):
         for path in paths:
             with open_window(browser, scheme=scheme) as page:
-                page.goto(url.replace("/?", f"/{path}?"))
+                page.goto(f"{url.replace('/?', f'/{path}?')}&user={user}")
                 wait_for_page(page, PAGES[path])
                 take_picture(page, f"{path or 'overview'}{'_dark' if scheme == 'dark' else ''}", folder)
 
@@ -163,7 +174,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print_visits(name, visit_all(browser, layout, url))
         print_visits("a second window: every answer is kept", visit_all(browser, layout, url))
         if args.pictures:
-            take_pictures(browser, url, args.pictures)
+            take_pictures(browser, url, find_busy_user(layout, dates[-1]), args.pictures)
     return 0
 
 

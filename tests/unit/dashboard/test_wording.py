@@ -23,6 +23,8 @@ DAY = dt.date(2025, 4, 30)
         (wording.percent(0), "0.0 %"),
         (wording.money(1234.5), "1,234.50"),
         (wording.money(10_000), "10,000"),
+        (wording.money(999_999), "999,999"),
+        (wording.money(-1_003_400), "-1.00 M"),
         (wording.money(-0.5), "-0.50"),
         (wording.size(0), "0 B"),
         (wording.size(999), "999 B"),
