@@ -327,13 +327,18 @@ class SegmentWords:
 
 @dataclass(frozen=True, config=_STRICT)
 class Dashboard:
-    """`work_group` is Athena's: it stops a query that reads more than `scan_limit_mb`."""
+    """`work_group` is Athena's: it stops a query that reads more than `scan_limit_mb`.
+
+    Every `warm_up_seconds` the server looks whether the lake has changed and come to rest; it then asks for what the
+    pages show first. 0: it never does, and who opens a page waits for Athena.
+    """
 
     work_group: str
     scan_limit_mb: Annotated[int, Field(ge=10)]
     usd_per_terabyte: Annotated[float, Field(ge=0)]
     currency: str
     days: Annotated[int, Field(ge=1)]
+    warm_up_seconds: Annotated[float, Field(ge=0)]
 
 
 @dataclass(frozen=True, config=_STRICT)

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import datetime as dt
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import pandas as pd  # type: ignore[import-untyped]
 import streamlit as st
 
-from dashboard.lake import EmptyLakeError, LakeError, NoDateError, ask, open_lake, start_page
+from dashboard import questions
+from dashboard.answers import ask, ask_ahead, start_page
+from dashboard.lake import EmptyLakeError, LakeError, NoDateError, open_lake
+from dashboard.queries import Question
+from dashboard.questions import DateRange
 from spark_jobs.segment_charts import label_segments
 
-DAY = dt.timedelta(days=1)
 CHOSEN, LAST_RANGE = "chosen filters", "last whole range of dates"
 EVERY_DEVICE = "every device"
 DEVICES = (EVERY_DEVICE, "mobile", "desktop", "tablet", "unknown")
-
-
-@dataclass(frozen=True)
-class DateRange:
-    """UTC dates, both included."""
-
-    first: dt.date
-    last: dt.date
 
 
 @dataclass(frozen=True)
@@ -39,14 +33,16 @@ class Filters:
     labels: dict[int, str]
 
 
-def show_filters(used: Collection[str]) -> None:
+def show_filters(used: Collection[str], foreseen: Callable[[DateRange], Iterable[Question]]) -> None:
     """All three in the sidebar, those that the page does not use greyed out; `chosen_filters` has them afterwards.
 
-    They are drawn beside the pages, because Streamlit forgets the widgets of a page that one leaves.
+    They are drawn beside the pages, because Streamlit forgets the widgets of a page that one leaves. `foreseen`, what
+    the page will ask of the dates, is on its way from the moment when these are known.
     """
     start_page()
     try:
         dates = _choose_dates("dates" not in used)
+        ask_ahead([questions.segment_names(dates), *foreseen(dates)])
         labels = read_labels(dates)
         segments, device = _choose_segments(labels, "segment" not in used), _choose_device("device" not in used)
         st.session_state[CHOSEN] = Filters(dates, segments, device, labels)
@@ -64,7 +60,7 @@ def chosen_filters() -> Filters:
 
 def read_segment_range() -> DateRange:
     """The dates with segments. Raises EmptyLakeError where there are none."""
-    (found,) = ask("segment_dates").to_dict("records")
+    (found,) = ask(questions.segment_dates()).to_dict("records")
     if pd.isna(found["last_date"]):
         raise EmptyLakeError("No date has segments yet.", "The next run of the pipeline makes them.")
     return DateRange(found["first_date"], found["last_date"])
@@ -72,23 +68,21 @@ def read_segment_range() -> DateRange:
 
 def read_labels(dates: DateRange) -> dict[int, str]:
     """Segment id -> what it is shown as, for every segment of the dates."""
-    found = ask("segment_names", first=dates.first, last=dates.last)
+    found = ask(questions.segment_names(dates))
     return label_segments(dict(zip(map(int, found["segment_id"]), found["segment_name"], strict=True)))
 
 
 def _choose_dates(is_disabled: bool) -> DateRange:
     """Where nobody has chosen any, the last dates with sessions. Raises LakeError."""
-    (known,) = ask("dates").to_dict("records")
-    if pd.isna(known["last_date"]):
+    (known,) = ask(questions.known_dates()).to_dict("records")
+    default = questions.default_dates(known, open_lake().settings.pipeline.dashboard.days)
+    if default is None:
         raise EmptyLakeError(
             "No date has sessions yet.", "`make run` fills the lake with three generated dates; a run takes a minute."
         )
-    newest = known["last_date"] if pd.isna(known["last_with_sessions"]) else known["last_with_sessions"]
-    earliest = newest - (open_lake().settings.pipeline.dashboard.days - 1) * DAY
-    default = (max(known["first_date"], earliest), newest)
     chosen = st.sidebar.date_input(
-        "Dates (UTC)", default, known["first_date"], known["last_date"], key="dates", format="YYYY-MM-DD",
-        disabled=is_disabled, bind="query-params",
+        "Dates (UTC)", (default.first, default.last), known["first_date"], known["last_date"], key="dates",
+        format="YYYY-MM-DD", disabled=is_disabled, bind="query-params",
     )  # fmt: skip
     if not chosen:
         raise NoDateError("No date is chosen.", "Choose the first one and the last one.")

@@ -1,12 +1,7 @@
-"""What the pages ask of the lake: queries of `sql/` in Athena, each answered once for the snapshots that it reads.
-
-Before a page asks, Glue says which metadata file each table has: the snapshot in it is part of an answer's key, so that
-unchanged tables cost no query, and a new commit costs one.
-"""
+"""Athena, Glue and their errors, as the pages need them: statements executed, and what is the matter where none is."""
 
 from __future__ import annotations
 
-import datetime as dt
 import math
 import queue
 from collections.abc import Iterator, Mapping
@@ -24,20 +19,14 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 import config
 from config import Settings
-from config.catalog import catalog_properties
-from dashboard.queries import render, tables_of
 
 if TYPE_CHECKING:
     from mypy_boto3_athena import AthenaClient
 
 POLL_SECONDS = 0.03
-MOST_ANSWERS = 200  # that are kept, the least used go first
 MOST_ROWS = 100_000  # of a statement from the editor
-ASKED, LOCATIONS = "bytes that the answers of this page took", "metadata files at the start of this page"
 MB, TERABYTE = 10**6, 10**12
 SMALLEST_CHARGE_MB = 10
-
-Parameter = str | int | bool | dt.date | tuple[str, ...] | tuple[int, ...]
 
 
 class LakeError(Exception):
@@ -202,66 +191,6 @@ def open_lake() -> Lake:
     retries: Any = {"total_max_attempts": 2, "mode": "standard"}
     wr.config.botocore_config = Config(connect_timeout=3, read_timeout=120, retries=retries)
     return Lake(settings)
-
-
-def start_page() -> None:
-    """Every answer of one run of a page is of the snapshots at its start."""
-    st.session_state[ASKED] = []
-    st.session_state.pop(LOCATIONS, None)
-
-
-def ask(query: str, **parameters: Parameter) -> pd.DataFrame:
-    """Rows of `sql/<query>.sql` for the tables' current snapshots; no query starts where they are known.
-
-    Raises LakeError: EmptyLakeError, MissingTableError, ServiceAwayError, ScanLimitError, QueryRefusedError.
-    """
-    snapshots = find_snapshots(tables_of(query))
-    answer = _answer(query, tuple(sorted(parameters.items())), tuple(snapshots.items()))
-    st.session_state[ASKED].append(answer.scanned_bytes)
-    return answer.rows
-
-
-def find_snapshots(tables: tuple[str, ...]) -> dict[str, int | None]:
-    """Current snapshot id of each table, by its key in config; None where it never had one. Raises LakeError."""
-    lake = open_lake()
-    names = lake.settings.paths.tables
-    if LOCATIONS not in st.session_state:
-        st.session_state[LOCATIONS] = lake.metadata_locations()
-    locations: dict[str, str] = st.session_state[LOCATIONS]
-    if not locations:
-        raise EmptyLakeError(
-            f"The database {lake.settings.paths.database} has no tables.",
-            "`make run` fills it with three generated dates; `make backfill` with a range of your own.",
-        )
-    missing = [name for table in tables if (name := getattr(names, table)) not in locations]
-    if missing:
-        raise MissingTableError(
-            f"Glue's database {lake.settings.paths.database} has no {', '.join(missing)}.",
-            "The next run of the pipeline creates it; or a name in config/s3_paths.yaml is not the one in Glue.",
-        )
-    try:
-        return {table: _snapshot_of(locations[getattr(names, table)]) for table in tables}
-    except OSError as error:
-        raise ServiceAwayError(
-            f"S3 does not give the metadata of {', '.join(tables)}: {error}", "Reload the page; `make status`."
-        ) from error
-
-
-@st.cache_data(show_spinner=False, max_entries=MOST_ANSWERS)
-def _snapshot_of(metadata_location: str) -> int | None:
-    """A metadata file never changes."""
-    from pyiceberg.table import StaticTable  # half a second to import
-
-    properties = catalog_properties(open_lake().settings)
-    return StaticTable.from_metadata(metadata_location, properties).metadata.current_snapshot_id
-
-
-@st.cache_data(show_spinner="Athena is asked …", max_entries=MOST_ANSWERS)
-def _answer(
-    query: str, parameters: tuple[tuple[str, Parameter], ...], snapshots: tuple[tuple[str, int | None], ...]
-) -> Answer:
-    lake = open_lake()
-    return lake.query(render(query, lake.settings.paths, dict(snapshots)), dict(parameters))
 
 
 def _answer_of(rows: pd.DataFrame, execution: Mapping[str, Any], *, has_more: bool = False) -> Answer:

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 import streamlit as st
 
 from dashboard import wording
+from dashboard.answers import ASKED, ask
 from dashboard.filters import chosen_filters
-from dashboard.lake import ASKED, EmptyLakeError, LakeError, MissingTableError, ask
-
-MANY_ROWS = 10_000
+from dashboard.lake import EmptyLakeError, LakeError, MissingTableError
+from dashboard.questions import failures
 
 
 @contextmanager
@@ -20,7 +20,8 @@ def page(question: str) -> Iterator[None]:
     """A page that answers one question; a LakeError within it becomes a state that says what to do."""
     st.caption(question)
     try:
-        yield
+        with st.spinner("Athena is asked …"):
+            yield
     except LakeError as error:
         show_state(error)
     answers = st.session_state[ASKED]
@@ -38,12 +39,12 @@ def describe_failed_runs() -> list[str]:
     except LakeError:
         first = dt.date.min
     try:
-        failures = ask("failures", first=first, last=dt.date.max)
+        failed = ask(failures(first))
     except MissingTableError:
         return []
     return [
         f"{run['event_date']}: the run {run['run_id']} failed in {run['failed_tasks']}"
-        for run in failures.to_dict("records")
+        for run in failed.to_dict("records")
     ]
 
 

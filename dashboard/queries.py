@@ -1,4 +1,4 @@
-"""The statements of `sql/`: which tables each one reads, and its text for certain snapshots of them.
+"""The statements of `sql/`: what is asked with them, the tables they read, their text for certain snapshots of those.
 
 In a file `{sessions}` is a table, as `tables` of config/s3_paths.yaml calls it, and `{sessions.partitions}` Iceberg's
 metadata table of its partitions. `:name` is a parameter; a list becomes an ARRAY.
@@ -7,6 +7,7 @@ metadata table of its partitions. `:name` is a parameter; a list becomes an ARRA
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +17,20 @@ from string import Formatter
 from config.loader import Paths
 
 FOLDER = Path(__file__).parent / "sql"
+
+Parameter = str | int | bool | dt.date | tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Question:
+    """A statement of `sql/` and the values of its parameters, by name and in the order of the names."""
+
+    query: str
+    parameters: tuple[tuple[str, Parameter], ...]
+
+    @classmethod
+    def of(cls, query: str, **parameters: Parameter) -> Question:
+        return cls(query, tuple(sorted(parameters.items())))
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pandas as pd  # type: ignore[import-untyped]
 
-from dashboard.filters import DAY, DateRange, Filters
+from dashboard.filters import Filters
+from dashboard.questions import DAY, DateRange
 
 SUMS = (
     "sessions", "users", "events", "revenue", "viewed", "carted", "checked_out", "purchased", "with_cart", "abandoned",

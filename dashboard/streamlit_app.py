@@ -12,6 +12,8 @@ if (root := str(Path(__file__).resolve().parent.parent)) not in sys.path:
     sys.path.insert(0, root)
 
 from dashboard.filters import show_filters
+from dashboard.questions import FORESEEN
+from dashboard.warm_up import start_warming
 
 PAGES = Path(__file__).parent / "pages"
 ALL, DATES = ("dates", "segment", "device"), ("dates",)
@@ -28,5 +30,6 @@ FILTERS = {
 }
 page = st.navigation(list(FILTERS))
 st.title(page.title, anchor=False)  # before anything is asked
-show_filters(FILTERS[page])
+show_filters(FILTERS[page], FORESEEN[page.title])
 page.run()
+start_warming()

@@ -18,7 +18,8 @@ def write_altered(folder: Path, source: Path, alter: Callable[[dict[str, Any]], 
     return str(file)
 
 
-def train_little(pipeline: dict[str, Any]) -> None:
-    """Two candidates from two seeds, not six from four: for tests of what surrounds the training."""
+def work_little(pipeline: dict[str, Any]) -> None:
+    """Two candidates from two seeds, not six from four, and no answers before anybody asks: for tests of the rest."""
     pipeline["segmentation"]["num_seeds"] = 2
     pipeline["segmentation"]["choice"]["candidates"] = [3, 4]
+    pipeline["dashboard"]["warm_up_seconds"] = 0

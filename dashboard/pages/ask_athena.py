@@ -12,7 +12,8 @@ import streamlit as st
 from dashboard import wording
 from dashboard.charts import draw_result, show
 from dashboard.lake import MOST_ROWS, Answer, estimate_price, open_lake
-from dashboard.page import MANY_ROWS, page
+from dashboard.page import page
+from dashboard.questions import MANY_ROWS
 from dashboard.read_only import NotReadOnlyError, Statement, check_read_only
 
 RESULT = "result of Ask Athena"

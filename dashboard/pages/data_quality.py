@@ -8,10 +8,11 @@ import json
 import pandas as pd  # type: ignore[import-untyped]
 import streamlit as st
 
-from dashboard import wording
+from dashboard import questions, wording
+from dashboard.answers import ask
 from dashboard.charts import draw_stack, show
 from dashboard.filters import chosen_filters
-from dashboard.lake import EmptyLakeError, ask, open_lake
+from dashboard.lake import EmptyLakeError, open_lake
 from dashboard.page import describe_failed_runs, page
 from dashboard.reconciliation import find_faults, say
 
@@ -52,21 +53,25 @@ def show_counts(runs: pd.DataFrame) -> None:
     st.dataframe(runs[counts], hide_index=True)
 
 
-def show_quarantine(quarantined: pd.DataFrame, dates: list[dt.date]) -> None:
-    """Reasons, with the first examples of each on one of the `dates` that have any; the newest is chosen first."""
+def show_quarantine(landed: pd.DataFrame, dates: list[dt.date]) -> None:
+    """Reasons, with the first examples of each on one of the `dates` that have any; the first is chosen first."""
     st.subheader("Quarantine", anchor=False)
+    by_reason = landed.dropna(subset="error_type").groupby("error_type", as_index=False)
+    counts = by_reason.agg(records=("records", "sum"), dates=("event_date", "nunique"))
+    quarantined = counts.sort_values(["records", "error_type"], ascending=[False, True])
     if quarantined.empty:
         st.info("Nothing was quarantined on these dates.")
         return
     date = st.selectbox("Examples of", dates, key="examples_of", bind="query-params") if dates else None
-    examples = ask("quarantine_examples", date=date) if date else pd.DataFrame(columns=["error_type"])
+    examples = ask(questions.quarantine_examples(date)) if date else pd.DataFrame(columns=["error_type"])
     st.dataframe(quarantined.merge(examples, on="error_type", how="left"), hide_index=True)
     st.caption("`make requeue WHERE=\"error_type = '...'\" DRY_RUN=1` shows which of them would be published again.")
 
 
-def show_late_events(late: pd.DataFrame, landed: int) -> None:
-    """Records that Kafka took in after the date of their event, of `landed` in all."""
+def show_late_events(landed: pd.DataFrame, count: int) -> None:
+    """Records that Kafka took in after the date of their event, of `count` in all."""
     st.subheader("Late events", anchor=False)
+    late = landed[landed["days_late"] > 0]
     if late.empty:
         st.info("Kafka took in every record on the date of its event.")
         return
@@ -75,7 +80,7 @@ def show_late_events(late: pd.DataFrame, landed: int) -> None:
     show(draw_stack(by_date, "event_date", {"records": "late"}, title), "Late records by date", key="late")
     total = int(late["records"].sum())
     st.caption(
-        f"{total:,} records, {wording.percent(total / landed if landed else None)} of those that landed, came "
+        f"{total:,} records, {wording.percent(total / count if count else None)} of those that landed, came "
         f"{late['days_late'].min()} to {late['days_late'].max()} days late."
     )
 
@@ -84,12 +89,12 @@ with page("Did every record arrive, and what was wrong with those that were refu
     for failure in describe_failed_runs():
         st.error(failure, icon="⚠️")
     dates = chosen_filters().dates
-    runs = ask("runs", first=dates.first, last=dates.last)
+    runs = ask(questions.runs(dates))
     if runs.empty:
         raise EmptyLakeError(f"No run was recorded from {dates.first} to {dates.last}.", "Choose other dates.")
     show_counts(runs)
-    refused = runs.loc[runs["quarantined"] > 0, "event_date"].sort_values(ascending=False).tolist()
-    show_quarantine(ask("quarantine", first=dates.first, last=dates.last), refused)
-    show_late_events(ask("late_events", first=dates.first, last=dates.last), int(runs["landed"].sum()))
+    landed = ask(questions.landed_records(dates))
+    show_quarantine(landed, questions.refused_dates(runs))
+    show_late_events(landed, int(runs["landed"].sum()))
     st.subheader("Runs", anchor=False)
     show_runs(runs, open_lake().settings.environment.airflow_url)

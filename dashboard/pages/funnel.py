@@ -7,10 +7,10 @@ from itertools import pairwise
 import pandas as pd  # type: ignore[import-untyped]
 import streamlit as st
 
-from dashboard import wording
+from dashboard import questions, wording
+from dashboard.answers import ask
 from dashboard.charts import draw_funnel, draw_funnels, show
-from dashboard.filters import DAY, Filters, chosen_filters
-from dashboard.lake import ask
+from dashboard.filters import Filters, chosen_filters
 from dashboard.page import page
 from dashboard.sessions import STEPS, add_up, count_steps, select_sessions
 
@@ -20,11 +20,7 @@ GROUPS = {"segment": "segment_id", "device": "device_type", "category": "categor
 def read_groups(kind: str, rows: pd.DataFrame, filters: Filters) -> pd.DataFrame:
     """Sums of the funnel by what the page compares; the other filters hold."""
     if kind == "category":
-        dates = filters.dates
-        return ask(
-            "funnel_by_category", first=dates.first, last=dates.last, day_after=dates.last + DAY,
-            device=filters.device or "", every_segment=not filters.segments, segments=filters.segments,
-        )  # fmt: skip
+        return ask(questions.funnel_by_category(filters.dates, filters.device, filters.segments))
     if kind == "segment":
         labels = filters.labels
         found = add_up(select_sessions(rows, filters), "segment_id")
@@ -51,7 +47,7 @@ def show_steps(steps: pd.DataFrame) -> None:
 
 with page("Where do sessions end between looking at a product and buying it?"):
     filters = chosen_filters()
-    rows = ask("sessions_by_day", first=filters.dates.first, last=filters.dates.last)
+    rows = ask(questions.sessions_by_day(filters.dates))
     chosen = select_sessions(rows, filters)
     steps = count_steps(chosen)
     with_cart, abandoned = int(chosen["with_cart"].sum()), int(chosen["abandoned"].sum())

@@ -5,11 +5,13 @@ from __future__ import annotations
 import pandas as pd  # type: ignore[import-untyped]
 import streamlit as st
 
-from dashboard import wording
+from dashboard import questions, wording
+from dashboard.answers import ask
 from dashboard.charts import draw_matrix, show
-from dashboard.filters import DateRange, chosen_filters, read_segment_range
-from dashboard.lake import EmptyLakeError, ask, open_lake
-from dashboard.page import MANY_ROWS, page
+from dashboard.filters import chosen_filters, read_segment_range
+from dashboard.lake import EmptyLakeError, open_lake
+from dashboard.page import page
+from dashboard.questions import MANY_ROWS, DateRange
 from spark_jobs.segment_charts import IS_NO_USER, WAS_NO_USER, draw_transitions
 
 
@@ -58,7 +60,7 @@ def find_two_dates() -> DateRange:
     """The ends of the dates in the sidebar, where they have segments. Raises EmptyLakeError."""
     known, chosen = read_segment_range(), chosen_filters().dates
     found = DateRange(max(chosen.first, known.first), min(chosen.last, known.last))
-    if found.first >= found.last or any(ask("profiles", date=date).empty for date in (found.first, found.last)):
+    if found.first >= found.last or any(ask(questions.profiles(date)).empty for date in (found.first, found.last)):
         raise EmptyLakeError(
             f"There are not two dates with segments at the ends of {chosen.first} to {chosen.last}.",
             f"Choose two dates from {known.first} to {known.last}.",
@@ -68,7 +70,7 @@ def find_two_dates() -> DateRange:
 
 with page("Who changed segment between the first and the last of the dates?"):
     dates, labels = find_two_dates(), chosen_filters().labels
-    moves = ask("moves", first=dates.first, last=dates.last)
+    moves = ask(questions.moves(dates))
     st.subheader(f"From {dates.first} to {dates.last}", anchor=False)
     figure = draw_transitions(as_transitions(moves), labels)
     show(figure.update_layout(title="Where the users went"), "Users by segment before and after", key="sankey")
@@ -77,16 +79,16 @@ with page("Who changed segment between the first and the last of the dates?"):
     flows = count_flows(matrix)
     st.dataframe(flows, hide_index=True)
 
-    options = [int(segment) for segment in ask("profiles", date=dates.first)["segment_id"]]
-    spending = ask("spending", date=dates.first)
-    best = options.index(int(spending["segment_id"].iloc[0])) if len(spending) else 0
+    profiles = ask(questions.profiles(dates.first))
+    options = [int(segment) for segment in profiles["segment_id"]]
+    best = questions.best_segment(profiles, ask(questions.spending(dates.first)))
     segment = st.selectbox(
-        "Who left", options, best, format_func=lambda found: labels[found], key="left",
+        "Who left", options, options.index(best), format_func=lambda found: labels[found], key="left",
         help="The segment whose users spent most in the 30 days up to the first date is chosen first.",
         bind="query-params",
     )  # fmt: skip
     if segment is not None:
-        left = ask("left_segment", first=dates.first, last=dates.last, segment=int(segment), most=MANY_ROWS)
+        left = ask(questions.left_segment(dates, int(segment)))
         count = int(flows.set_index("segment")["went out"][labels[segment]])
         shown = f"; the {MANY_ROWS:,} who spent most are listed" if count > MANY_ROWS else ""
         st.markdown(

@@ -7,15 +7,16 @@ import datetime as dt
 import pandas as pd  # type: ignore[import-untyped]
 import streamlit as st
 
-from dashboard import wording
+from dashboard import questions, wording
+from dashboard.answers import ask
 from dashboard.charts import draw_days, show
-from dashboard.filters import DAY, chosen_filters
-from dashboard.lake import ask, open_lake
+from dashboard.filters import chosen_filters
+from dashboard.lake import open_lake
 from dashboard.page import describe_failed_runs, page
+from dashboard.questions import WEEK
 from dashboard.reconciliation import find_faults
 from dashboard.sessions import add_up, fill_dates, select_sessions
 
-WEEK = 7 * DAY
 SHOWN_FAULTS = 5
 LINES = {"users": ",d", "sessions": ",d", "events": ",d", "revenue": ",.0f", "conversion": ".1%"}
 
@@ -47,8 +48,8 @@ with page("How did the newest date go?"):
     show_banner(describe_failed_runs())
     filters = chosen_filters()
     dates, currency = filters.dates, open_lake().settings.pipeline.dashboard.currency
-    show_banner(find_faults(ask("runs", first=dates.first, last=dates.last)))
-    rows = ask("sessions_by_day", first=min(dates.first, dates.last - WEEK), last=dates.last)
+    show_banner(find_faults(ask(questions.runs(dates))))
+    rows = ask(questions.sessions_and_week_before(dates))
     sums = add_up(select_sessions(rows, filters), "session_date")
     days = sums.set_index("session_date")
     st.subheader(f"{dates.last:%A, %d %B %Y}", anchor=False)

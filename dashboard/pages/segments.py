@@ -11,14 +11,14 @@ import pandas as pd  # type: ignore[import-untyped]
 import streamlit as st
 from sklearn.preprocessing import StandardScaler  # type: ignore[import-untyped]
 
-from dashboard import wording
+from dashboard import questions, wording
+from dashboard.answers import ask, ask_ahead
 from dashboard.charts import show
-from dashboard.filters import DAY, chosen_filters, read_segment_range
-from dashboard.lake import EmptyLakeError, ask, open_lake
-from dashboard.page import MANY_ROWS, page
+from dashboard.filters import chosen_filters, read_segment_range
+from dashboard.lake import EmptyLakeError, open_lake
+from dashboard.page import page
+from dashboard.questions import DAY, MANY_ROWS
 from spark_jobs.segment_charts import draw_profile_heatmap, draw_scatter, draw_sizes, project
-
-SAMPLE_USERS = 1_000
 
 
 def parse_profiles(rows: pd.DataFrame) -> list[dict[str, object]]:
@@ -66,10 +66,9 @@ def show_table(profiles: pd.DataFrame, before: pd.DataFrame, labels: dict[int, s
     )
 
 
-def show_scatter(date: dt.date, model_id: str | None, chosen: tuple[int, ...]) -> None:
+def show_scatter(date: dt.date, chosen: tuple[int, ...]) -> None:
     """A sample of the users of the chosen segments in two dimensions."""
-    model = ask("model", model_id=model_id or "")
-    sample = ask("sample", date=date, most=SAMPLE_USERS, every_segment=not chosen, segments=chosen)
+    model, sample = ask(questions.model(date)), ask(questions.sample(date, chosen))
     if model.empty or sample.empty:
         st.info(
             "No model has scored these users: there is no scatter plot. The first run with enough users trains one."
@@ -96,7 +95,7 @@ def show_users(date: dt.date, profiles: pd.DataFrame, labels: dict[int, str], cu
     segment = st.selectbox("Segment", options, format_func=labels.__getitem__, key="users_of", bind="query-params")
     if segment is None:
         return
-    users = ask("segment_users", date=date, segment=int(segment), most=MANY_ROWS)
+    users = ask(questions.segment_users(date, int(segment)))
     before = [labels.get(int(s), f"segment {int(s)}") if pd.notna(s) else None for s in users["previous_segment_id"]]
     shown = users.assign(previous_segment_id=before)
     st.dataframe(wording.label(shown, currency), hide_index=True, height=300)
@@ -111,11 +110,12 @@ def show_users(date: dt.date, profiles: pd.DataFrame, labels: dict[int, str], cu
 with page("Who are the users, and how many of each kind?"):
     filters = chosen_filters()
     date, chosen, labels = filters.dates.last, filters.segments, filters.labels
-    every = ask("profiles", date=date)
+    ask_ahead(questions.of_segments(date, chosen))
+    every = ask(questions.profiles(date))
     if every.empty:
         known = read_segment_range()
         raise EmptyLakeError(f"{date} has no segments.", f"Choose a last date from {known.first} to {known.last}.")
-    before = ask("profiles", date=date - DAY)
+    before = ask(questions.profiles(date - DAY))
     shown, shown_before = (
         (every[every["segment_id"].isin(chosen)], before[before["segment_id"].isin(chosen)])
         if chosen
@@ -129,7 +129,6 @@ with page("Who are the users, and how many of each kind?"):
     with left:
         show(draw_sizes(profiles), "Users of each segment", key="sizes")
     with right:
-        model_id = every["model_id"].dropna()
-        show_scatter(date, None if model_id.empty else str(model_id.iloc[0]), chosen)
+        show_scatter(date, chosen)
     show(draw_profile_heatmap(profiles), "Standard deviations of each segment from all users, by feature", key="heat")
     show_users(date, every, labels, open_lake().settings.pipeline.dashboard.currency)

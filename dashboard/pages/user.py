@@ -6,27 +6,25 @@ import datetime as dt
 
 import streamlit as st
 
-from dashboard import wording
+from dashboard import questions, wording
+from dashboard.answers import ask, ask_ahead
 from dashboard.charts import draw_journey, show
-from dashboard.filters import DateRange, chosen_filters
-from dashboard.lake import Parameter, ask, open_lake
+from dashboard.filters import chosen_filters
+from dashboard.lake import open_lake
 from dashboard.page import page
-
-MOST_EVENTS = 5_000
-SUGGESTED_USERS = 10
+from dashboard.questions import MOST_EVENTS, DateRange
 
 
 def suggest_users(date: dt.date, currency: str) -> None:
     st.info("Enter a user id. Those who spent most in the 30 days up to the last date:")
-    st.dataframe(wording.label(ask("some_users", date=date, most=SUGGESTED_USERS), currency), hide_index=True)
+    st.dataframe(wording.label(ask(questions.some_users(date)), currency), hide_index=True)
 
 
 def show_user(user: str, dates: DateRange, currency: str) -> None:
     """The user's numbers, events on a time line, segments and sessions."""
-    period: dict[str, Parameter] = {"first": dates.first, "last": dates.last, "user": user}
-    sessions, events = ask("user_sessions", **period), ask("user_events", **period, most=MOST_EVENTS)
-    history = ask("user_history", **period)
-    features = ask("user_features", date=dates.last, user=user)
+    of_user = questions.of_user(user, dates)
+    ask_ahead(of_user)
+    sessions, events, history, features = map(ask, of_user)
     if sessions.empty and events.empty and history.empty:
         st.info(f"User {user} has neither an event nor a segment from {dates.first} to {dates.last}.")
         return

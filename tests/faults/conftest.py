@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from config.loader import CONFIG_DIR
-from tests.altered_settings import train_little, write_altered
+from tests.altered_settings import work_little, write_altered
 from tests.faults.aws_proxy import start_aws_proxy
 from tests.faults.lakes import Lake, Lakes, Report, undisturbed_variables
 from tests.running_stack import RunningStack, start_storage
@@ -99,7 +99,7 @@ def lakes(stack: RunningStack, faults_folder: Path, faults_seed: int) -> Iterato
         }
         disturbed = folder / "disturbed"
         disturbed.mkdir()
-        little = {"LAKEHOUSE_PIPELINE": write_altered(disturbed, CONFIG_DIR / "pipeline.yaml", train_little)}
+        little = {"LAKEHOUSE_PIPELINE": write_altered(disturbed, CONFIG_DIR / "pipeline.yaml", work_little)}
         logs = [faults_folder / name for name in ("undisturbed", "disturbed")]
         for log in logs:
             log.mkdir()

@@ -25,7 +25,7 @@ from config import Settings
 from config.catalog import open_catalog
 from config.loader import CONFIG_DIR
 from spark_jobs.tables import TABLES
-from tests.altered_settings import train_little, write_altered
+from tests.altered_settings import work_little, write_altered
 from tests.faults.aws_proxy import AwsProxy
 from tests.running_stack import Ended, Running, RunningStack
 
@@ -140,13 +140,13 @@ def undisturbed_variables(folder: Path) -> dict[str, str]:
             paths[prefix] = paths[prefix].replace("{bucket}", "{bucket}/undisturbed")
         paths["database"] = "undisturbed"
 
-    def rename_and_train_little(pipeline: dict[str, Any]) -> None:
-        train_little(pipeline)
+    def rename_and_work_little(pipeline: dict[str, Any]) -> None:
+        work_little(pipeline)
         pipeline["topic"]["name"] = "undisturbed"
 
     return {
         "LAKEHOUSE_PATHS": write_altered(folder, CONFIG_DIR / "s3_paths.yaml", move),
-        "LAKEHOUSE_PIPELINE": write_altered(folder, CONFIG_DIR / "pipeline.yaml", rename_and_train_little),
+        "LAKEHOUSE_PIPELINE": write_altered(folder, CONFIG_DIR / "pipeline.yaml", rename_and_work_little),
     }
 
 

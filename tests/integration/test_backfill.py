@@ -18,7 +18,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 from config.loader import CONFIG_DIR
 from infra.local.airflow_runs import DAG_ID, AirflowApi, DagRun
-from tests.altered_settings import train_little, write_altered
+from tests.altered_settings import work_little, write_altered
 from tests.running_stack import Ended, Running, RunningStack, start_stack, wait_until
 
 EVENTS = 1_500
@@ -32,7 +32,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     folder = tmp_path_factory.mktemp("backfill")
 
     def alter(pipeline: dict[str, Any]) -> None:
-        train_little(pipeline)
+        work_little(pipeline)
         pipeline["schedule"]["parallel_dates"] = 2
 
     with pytest.MonkeyPatch.context() as patch:

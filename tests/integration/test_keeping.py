@@ -20,7 +20,7 @@ from pyiceberg.catalog import Catalog
 
 from config.loader import CONFIG_DIR
 from infra.local.airflow_runs import FINISHED, AirflowApi
-from tests.altered_settings import train_little, write_altered
+from tests.altered_settings import work_little, write_altered
 from tests.running_stack import RunningStack, athena_cursor, start_stack, wait_until
 
 DATE = dt.date(2025, 4, 1)
@@ -33,7 +33,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     folder = tmp_path_factory.mktemp("keeping")
 
     def alter(pipeline: dict[str, Any]) -> None:
-        train_little(pipeline)
+        work_little(pipeline)
         pipeline["segmentation"]["min_sessions"] = 1
         pipeline["segmentation"]["training"]["needs_approval"] = True
 

@@ -22,15 +22,16 @@ SERVICES = ("aws", "trino", "athena", "dashboard")
 def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     folder = tmp_path_factory.mktemp("dashboard")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LAKEHOUSE_PIPELINE", write_altered(folder, CONFIG_DIR / "pipeline.yaml", limit_scans))
+        patch.setenv("LAKEHOUSE_PIPELINE", write_altered(folder, CONFIG_DIR / "pipeline.yaml", limit_dashboard))
         with start_storage(folder, SERVICES) as running:
             running.run("python", "-m", "tests.integration.dashboard.small_lake")
             yield running
 
 
-def limit_scans(pipeline: dict[str, Any]) -> None:
-    """The least that Athena takes for a limit; the rows of these tests are far below."""
+def limit_dashboard(pipeline: dict[str, Any]) -> None:
+    """The least that Athena takes for a limit, the rows are far below. Nothing is asked but by a page."""
     pipeline["dashboard"]["scan_limit_mb"] = 10
+    pipeline["dashboard"]["warm_up_seconds"] = 0
 
 
 @pytest.fixture

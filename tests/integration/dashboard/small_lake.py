@@ -129,6 +129,7 @@ SEGMENT_ROWS = [
     fill(
         USER_SEGMENTS, user_id=user, segment_id=segment, segment_name=NAMES[segment], model_id=MODEL,
         distance_to_centroid=None if segment == NEW else 0.5, segment_since=date, snapshot_date=date,
+        previous_segment_id=SEGMENT_OF[MIDDLE].get(user) if date == LAST else None,
     )
     for date, users in SEGMENT_OF.items()
     for user, segment in users.items()

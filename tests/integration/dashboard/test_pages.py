@@ -13,6 +13,8 @@ from streamlit.testing.v1 import AppTest
 
 from config.catalog import open_catalog
 from config.loader import CONFIG_DIR, PROJECT_ROOT
+from dashboard.lake import open_lake
+from dashboard.warm_up import warm_up
 from infra.local.athena.query_command import open_athena, run_statement
 from tests.altered_settings import write_altered
 from tests.integration.dashboard.conftest import count_queries, forget
@@ -157,6 +159,21 @@ def test_segments_have_sizes_stories_and_users() -> None:
     assert [row["user_id"] for row in users] == ["dora"]
     leaving = tables(open_page("segments", users_of="leaving <soon>"))[1]
     assert [(row["user_id"], row["revenue in 30 days (USD)"]) for row in leaving] == [("anna", 120.0), ("bert", 5.0)]
+    assert [row["segment before"] for row in leaving] == ["loyal buyers", "leaving <soon>"]
+
+
+def test_a_segment_that_is_gone_has_no_users_and_keeps_its_name(lake: RunningStack) -> None:
+    table = open_catalog(lake.settings).load_table((lake.settings.paths.database, "segment_profiles"))
+    row = table.scan(row_filter=f"snapshot_date = '{MIDDLE}'").to_arrow().to_pylist()[0]
+    gone = {**row, "segment_id": 7, "segment_name": "bulk buyers", "users": 3, "users_share": 0.375}
+    table.append(pa.Table.from_pylist([gone], schema=table.schema().as_arrow()))
+    try:
+        profiles = tables(open_page("segments"))[0]
+    finally:
+        table.delete(delete_filter="segment_id = 7")
+    names = ("segment", "users", "change", "share", "change of share")
+    assert tuple(profiles[-1][name] for name in names) == ("bulk buyers", 0, -3, "0.0 %", "-37.5 pp")
+    assert len(profiles) == 4
 
 
 def test_movement_counts_who_went_where() -> None:
@@ -243,6 +260,16 @@ def test_a_second_view_of_unchanged_data_starts_no_query(lake: RunningStack) -> 
     assert before > at_first
     for page, url in views:
         assert not open_page(page, **url).exception
+    assert count_queries(lake) == before
+
+
+def test_pages_that_were_warmed_up_start_no_query(lake: RunningStack) -> None:
+    at_first = count_queries(lake)
+    warm_up(open_lake().metadata_locations())
+    before = count_queries(lake)
+    assert before > at_first
+    for page in PAGES:
+        assert not open_page(page).exception
     assert count_queries(lake) == before
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from config.loader import CONFIG_DIR
-from tests.altered_settings import train_little, write_altered
+from tests.altered_settings import work_little, write_altered
 from tests.running_stack import RunningStack, start_stack
 
 
@@ -20,6 +20,6 @@ from tests.running_stack import RunningStack, start_stack
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     folder = tmp_path_factory.mktemp("stack")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LAKEHOUSE_PIPELINE", write_altered(folder, CONFIG_DIR / "pipeline.yaml", train_little))
+        patch.setenv("LAKEHOUSE_PIPELINE", write_altered(folder, CONFIG_DIR / "pipeline.yaml", work_little))
         with start_stack(folder) as running:
             yield running

@@ -83,7 +83,7 @@ def test_every_table_is_read_at_the_snapshot_of_the_key(query: str) -> None:
 
 
 def test_a_table_without_a_snapshot_is_read_as_it_is() -> None:
-    assert "FROM clickstream.model_runs\n" in render("model", PATHS, {"model_runs": None})
+    assert "FROM clickstream.pipeline_runs\n" in render("runs", PATHS, {"pipeline_runs": None})
 
 
 @pytest.mark.parametrize("query", ["sample", "user_features"])

@@ -7,7 +7,8 @@ import datetime as dt
 import pandas as pd  # type: ignore[import-untyped]
 import pytest
 
-from dashboard.filters import DateRange, Filters
+from dashboard.filters import Filters
+from dashboard.questions import DateRange
 from dashboard.sessions import SUMS, add_up, count_steps, fill_dates, select_sessions
 
 DAY = dt.date(2025, 4, 1)

@@ -1,0 +1,105 @@
+"""Answers of the lake, each asked for once for the snapshots that it reads.
+
+Before a page asks, Glue says which metadata file each table has: the snapshot in it is part of an answer's key, so that
+unchanged tables cost no query, and a new commit costs one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import pandas as pd  # type: ignore[import-untyped]
+import streamlit as st
+
+from config.catalog import catalog_properties
+from dashboard.lake import Answer, EmptyLakeError, MissingTableError, ServiceAwayError, open_lake
+from dashboard.queries import Parameter, Question, render, tables_of
+
+MOST_ANSWERS = 200  # that are kept, the least used go first
+ASKED, LOCATIONS = "bytes that the answers of this page took", "metadata files at the start of this page"
+AT_ONCE = ThreadPoolExecutor(max_workers=8, thread_name_prefix="asking")
+
+Locations = Mapping[str, str]  # Glue's name of a table -> its metadata file
+
+
+def start_page() -> None:
+    """Every answer of one run of a page is of the snapshots at its start."""
+    st.session_state[ASKED] = []
+    st.session_state.pop(LOCATIONS, None)
+
+
+def ask(question: Question) -> pd.DataFrame:
+    """Rows for the tables' snapshots at the start of the page; no query starts where they are known.
+
+    Raises LakeError: EmptyLakeError, MissingTableError, ServiceAwayError, ScanLimitError, QueryRefusedError.
+    """
+    answer = find_answer(question, _page_locations())
+    st.session_state[ASKED].append(answer.scanned_bytes)
+    return answer.rows
+
+
+def ask_ahead(questions: Iterable[Question]) -> None:
+    """Begin with what will be asked soon, all at once; `ask` then waits for the rest of an answer's time.
+
+    Raises LakeError where Glue does not answer; what is wrong with a question, `ask` says.
+    """
+    start_answers(questions, _page_locations())
+
+
+def start_answers(questions: Iterable[Question], locations: Locations) -> list[Future[Answer]]:
+    """The answers, on their way; their results raise what `find_answer` raises."""
+    return [AT_ONCE.submit(find_answer, question, locations) for question in questions]
+
+
+def find_answer(question: Question, locations: Locations) -> Answer:
+    """The kept answer, or Athena's; two who ask the same at the same time wait for one. Raises LakeError."""
+    snapshots = find_snapshots(tables_of(question.query), locations)
+    return _answer(question.query, question.parameters, tuple(snapshots.items()))
+
+
+def find_snapshots(tables: tuple[str, ...], locations: Locations) -> dict[str, int | None]:
+    """Current snapshot id of each table, by its key in config; None where it never had one. Raises LakeError."""
+    lake = open_lake()
+    names = lake.settings.paths.tables
+    if not locations:
+        raise EmptyLakeError(
+            f"The database {lake.settings.paths.database} has no tables.",
+            "`make run` fills it with three generated dates; `make backfill` with a range of your own.",
+        )
+    missing = [name for table in tables if (name := getattr(names, table)) not in locations]
+    if missing:
+        raise MissingTableError(
+            f"Glue's database {lake.settings.paths.database} has no {', '.join(missing)}.",
+            "The next run of the pipeline creates it; or a name in config/s3_paths.yaml is not the one in Glue.",
+        )
+    try:
+        return {table: _snapshot_of(locations[getattr(names, table)]) for table in tables}
+    except OSError as error:
+        raise ServiceAwayError(
+            f"S3 does not give the metadata of {', '.join(tables)}: {error}", "Reload the page; `make status`."
+        ) from error
+
+
+def _page_locations() -> Locations:
+    if LOCATIONS not in st.session_state:
+        st.session_state[LOCATIONS] = open_lake().metadata_locations()
+    locations: Locations = st.session_state[LOCATIONS]
+    return locations
+
+
+@st.cache_data(show_spinner=False, max_entries=MOST_ANSWERS)
+def _snapshot_of(metadata_location: str) -> int | None:
+    """A metadata file never changes."""
+    from pyiceberg.table import StaticTable  # half a second to import
+
+    properties = catalog_properties(open_lake().settings)
+    return StaticTable.from_metadata(metadata_location, properties).metadata.current_snapshot_id
+
+
+@st.cache_data(show_spinner=False, max_entries=MOST_ANSWERS)
+def _answer(
+    query: str, parameters: tuple[tuple[str, Parameter], ...], snapshots: tuple[tuple[str, int | None], ...]
+) -> Answer:
+    lake = open_lake()
+    return lake.query(render(query, lake.settings.paths, dict(snapshots)), dict(parameters))

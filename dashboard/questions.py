@@ -1,0 +1,159 @@
+"""The questions of the pages, and which of them a page asks of its dates alone.
+
+They are known before the page is drawn: it asks them all at once, and when the lake has changed, before anybody comes.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd  # type: ignore[import-untyped]
+
+from dashboard.queries import Question
+
+DAY = dt.timedelta(days=1)
+WEEK = 7 * DAY
+MANY_ROWS = 10_000  # of users; more are for Ask Athena
+SAMPLE_USERS, SUGGESTED_USERS = 1_000, 10
+MOST_EVENTS = 5_000  # of one user
+
+
+@dataclass(frozen=True)
+class DateRange:
+    """UTC dates, both included."""
+
+    first: dt.date
+    last: dt.date
+
+
+def known_dates() -> Question:
+    return Question.of("dates")
+
+
+def segment_dates() -> Question:
+    return Question.of("segment_dates")
+
+
+def segment_names(dates: DateRange) -> Question:
+    return Question.of("segment_names", first=dates.first, last=dates.last)
+
+
+def failures(first: dt.date) -> Question:
+    """From a date on, also of dates that have no session yet."""
+    return Question.of("failures", first=first, last=dt.date.max)
+
+
+def runs(dates: DateRange) -> Question:
+    return Question.of("runs", first=dates.first, last=dates.last)
+
+
+def sessions_by_day(dates: DateRange) -> Question:
+    return Question.of("sessions_by_day", first=dates.first, last=dates.last)
+
+
+def sessions_and_week_before(dates: DateRange) -> Question:
+    """Of the dates, and of the last one's weekday before."""
+    return sessions_by_day(DateRange(min(dates.first, dates.last - WEEK), dates.last))
+
+
+def funnel_by_category(dates: DateRange, device: str | None, segments: tuple[int, ...]) -> Question:
+    """Of one device, or None for all; of some segments, or all where none is named."""
+    return Question.of(
+        "funnel_by_category", first=dates.first, last=dates.last, day_after=dates.last + DAY, device=device or "",
+        every_segment=not segments, segments=segments,
+    )  # fmt: skip
+
+
+def profiles(date: dt.date) -> Question:
+    return Question.of("profiles", date=date)
+
+
+def model(date: dt.date) -> Question:
+    return Question.of("model", date=date)
+
+
+def sample(date: dt.date, segments: tuple[int, ...]) -> Question:
+    """Of some segments, or all where none is named."""
+    return Question.of("sample", date=date, most=SAMPLE_USERS, every_segment=not segments, segments=segments)
+
+
+def segment_users(date: dt.date, segment: int) -> Question:
+    return Question.of("segment_users", date=date, segment=segment, most=MANY_ROWS)
+
+
+def moves(dates: DateRange) -> Question:
+    return Question.of("moves", first=dates.first, last=dates.last)
+
+
+def spending(date: dt.date) -> Question:
+    return Question.of("spending", date=date)
+
+
+def left_segment(dates: DateRange, segment: int) -> Question:
+    return Question.of("left_segment", first=dates.first, last=dates.last, segment=segment, most=MANY_ROWS)
+
+
+def landed_records(dates: DateRange) -> Question:
+    return Question.of("landed_records", first=dates.first, last=dates.last)
+
+
+def quarantine_examples(date: dt.date) -> Question:
+    return Question.of("quarantine_examples", date=date)
+
+
+def some_users(date: dt.date) -> Question:
+    return Question.of("some_users", date=date, most=SUGGESTED_USERS)
+
+
+def of_user(user: str, dates: DateRange) -> tuple[Question, Question, Question, Question]:
+    """Sessions, events and segments of a user on the dates; features on the last of them."""
+    return (
+        Question.of("user_sessions", first=dates.first, last=dates.last, user=user),
+        Question.of("user_events", first=dates.first, last=dates.last, user=user, most=MOST_EVENTS),
+        Question.of("user_history", first=dates.first, last=dates.last, user=user),
+        Question.of("user_features", date=dates.last, user=user),
+    )
+
+
+def of_segments(date: dt.date, segments: tuple[int, ...] = ()) -> tuple[Question, ...]:
+    return profiles(date), profiles(date - DAY), model(date), sample(date, segments)
+
+
+def of_movement(dates: DateRange) -> tuple[Question, ...]:
+    return segment_dates(), profiles(dates.first), profiles(dates.last), moves(dates), spending(dates.first)
+
+
+# Title of a page -> what it asks of its dates, where nothing else is chosen.
+FORESEEN: dict[str, Callable[[DateRange], tuple[Question, ...]]] = {
+    "Overview": lambda dates: (failures(dates.first), runs(dates), sessions_and_week_before(dates)),
+    "Segments": lambda dates: of_segments(dates.last),
+    "Movement": of_movement,
+    "Funnel": lambda dates: (sessions_by_day(dates),),
+    "User": lambda dates: (some_users(dates.last),),
+    "Data quality": lambda dates: (failures(dates.first), runs(dates), landed_records(dates)),
+    "Ask Athena": lambda _: (),
+}
+
+
+def default_dates(known: Mapping[str, Any], days: int) -> DateRange | None:
+    """The last `days` dates up to the newest with sessions, or else with a run; None where there is none.
+
+    `known` is the row of `known_dates`.
+    """
+    if pd.isna(known["last_date"]):
+        return None
+    newest = known["last_date"] if pd.isna(known["last_with_sessions"]) else known["last_with_sessions"]
+    return DateRange(max(known["first_date"], newest - (days - 1) * DAY), newest)
+
+
+def best_segment(found: pd.DataFrame, spent: pd.DataFrame) -> int:
+    """Of the profiles of a date the segment that spent most, which Movement shows first."""
+    return int(spent["segment_id"].iloc[0] if len(spent) else found["segment_id"].iloc[0])
+
+
+def refused_dates(found: pd.DataFrame) -> list[dt.date]:
+    """Dates of the runs that have quarantined records, the newest first, which Data quality shows examples of."""
+    return list(found.loc[found["quarantined"] > 0, "event_date"].sort_values(ascending=False))

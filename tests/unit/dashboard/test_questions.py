@@ -1,0 +1,69 @@
+"""What the pages show where nothing is chosen."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import pandas as pd  # type: ignore[import-untyped]
+import pytest
+
+from dashboard.queries import Question, read_template
+from dashboard.questions import (
+    FORESEEN,
+    DateRange,
+    best_segment,
+    default_dates,
+    refused_dates,
+    sessions_and_week_before,
+)
+
+
+def day(number: int) -> dt.date:
+    return dt.date(2025, 4, number)
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "last_with_sessions", "shown"),
+    [
+        (1, 30, 30, (24, 30)),
+        (1, 30, 20, (14, 20)),  # runs without sessions are no dates to begin with
+        (18, 20, 20, (18, 20)),
+        (18, 20, None, (18, 20)),  # no sessions at all: the runs are shown
+        (20, 20, 20, (20, 20)),
+    ],
+)
+def test_the_newest_seven_dates(first: int, last: int, last_with_sessions: int | None, shown: tuple[int, int]) -> None:
+    with_sessions = None if last_with_sessions is None else day(last_with_sessions)
+    known = {"first_date": day(first), "last_date": day(last), "last_with_sessions": with_sessions}
+    assert default_dates(known, 7) == DateRange(day(shown[0]), day(shown[1]))
+
+
+def test_a_lake_without_dates_has_none_to_show() -> None:
+    assert default_dates(dict.fromkeys(("first_date", "last_date", "last_with_sessions")), 7) is None
+
+
+def test_a_short_range_brings_the_week_before_along() -> None:
+    assert dict(sessions_and_week_before(DateRange(day(9), day(10))).parameters) == {"first": day(3), "last": day(10)}
+    assert dict(sessions_and_week_before(DateRange(day(1), day(10))).parameters) == {"first": day(1), "last": day(10)}
+
+
+def test_the_best_segment_spent_most_or_is_the_first() -> None:
+    profiles = pd.DataFrame({"segment_id": [0, 1, 2]})
+    assert best_segment(profiles, pd.DataFrame({"segment_id": [2, 1]})) == 2
+    assert best_segment(profiles, pd.DataFrame({"segment_id": []})) == 0
+
+
+def test_refused_dates_are_the_newest_first() -> None:
+    runs = pd.DataFrame({"event_date": [day(1), day(2), day(3)], "quarantined": [3, 0, 1]})
+    assert refused_dates(runs) == [day(3), day(1)]
+
+
+@pytest.mark.parametrize("page", FORESEEN)
+def test_a_foreseen_question_has_a_value_for_each_parameter_of_its_statement(page: str) -> None:
+    for question in FORESEEN[page](DateRange(day(1), day(2))):
+        text = read_template(question.query)
+        assert all(f":{name}" in text for name, _ in question.parameters)
+
+
+def test_questions_are_the_same_whatever_the_order_of_their_parameters() -> None:
+    assert Question.of("runs", first=1, last=2) == Question.of("runs", last=2, first=1)
