@@ -7,7 +7,7 @@ unchanged tables cost no query, and a new commit costs one.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 import pandas as pd  # type: ignore[import-untyped]
 import streamlit as st
@@ -18,14 +18,18 @@ from dashboard.queries import Parameter, Question, render, tables_of
 
 MOST_ANSWERS = 200  # that are kept, the least used go first
 ASKED, LOCATIONS = "bytes that the answers of this page took", "metadata files at the start of this page"
-AT_ONCE = ThreadPoolExecutor(max_workers=8, thread_name_prefix="asking")
+AHEAD = "answers of this page that are on their way"
+AT_ONCE = ThreadPoolExecutor(max_workers=6, thread_name_prefix="asking")
+QUIET_SECONDS = 0.3  # until a page says that it waits
 
 Locations = Mapping[str, str]  # Glue's name of a table -> its metadata file
 
 
 def start_page() -> None:
     """Every answer of one run of a page is of the snapshots at its start."""
-    st.session_state[ASKED] = []
+    for answer in st.session_state.get(AHEAD, {}).values():  # of a run that the reader did not wait for
+        answer.cancel()
+    st.session_state[ASKED], st.session_state[AHEAD] = [], {}
     st.session_state.pop(LOCATIONS, None)
 
 
@@ -34,7 +38,12 @@ def ask(question: Question) -> pd.DataFrame:
 
     Raises LakeError: EmptyLakeError, MissingTableError, ServiceAwayError, ScanLimitError, QueryRefusedError.
     """
-    answer = find_answer(question, _page_locations())
+    ask_ahead([question])
+    coming = st.session_state[AHEAD].pop(question)
+    if wait([coming], QUIET_SECONDS).not_done:
+        with st.spinner("Athena is asked …"):
+            wait([coming])
+    answer: Answer = coming.result()
     st.session_state[ASKED].append(answer.scanned_bytes)
     return answer.rows
 
@@ -44,7 +53,9 @@ def ask_ahead(questions: Iterable[Question]) -> None:
 
     Raises LakeError where Glue does not answer; what is wrong with a question, `ask` says.
     """
-    start_answers(questions, _page_locations())
+    coming = st.session_state[AHEAD]
+    new = [question for question in dict.fromkeys(questions) if question not in coming]
+    coming.update(zip(new, start_answers(new, _page_locations()), strict=True))
 
 
 def start_answers(questions: Iterable[Question], locations: Locations) -> list[Future[Answer]]:

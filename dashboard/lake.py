@@ -23,7 +23,7 @@ from config import Settings
 if TYPE_CHECKING:
     from mypy_boto3_athena import AthenaClient
 
-POLL_SECONDS = 0.03
+POLL_SECONDS = 0.1  # each look costs a client of boto3
 MOST_ROWS = 100_000  # of a statement from the editor
 MB, TERABYTE = 10**6, 10**12
 SMALLEST_CHARGE_MB = 10

@@ -20,8 +20,7 @@ def page(question: str) -> Iterator[None]:
     """A page that answers one question; a LakeError within it becomes a state that says what to do."""
     st.caption(question)
     try:
-        with st.spinner("Athena is asked …"):
-            yield
+        yield
     except LakeError as error:
         show_state(error)
     answers = st.session_state[ASKED]

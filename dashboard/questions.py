@@ -123,14 +123,15 @@ def of_segments(date: dt.date, segments: tuple[int, ...] = ()) -> tuple[Question
 
 
 def of_movement(dates: DateRange) -> tuple[Question, ...]:
-    return segment_dates(), profiles(dates.first), profiles(dates.last), moves(dates), spending(dates.first)
+    """Of two dates that have segments."""
+    return profiles(dates.first), profiles(dates.last), moves(dates), spending(dates.first)
 
 
 # Title of a page -> what it asks of its dates, where nothing else is chosen.
 FORESEEN: dict[str, Callable[[DateRange], tuple[Question, ...]]] = {
     "Overview": lambda dates: (failures(dates.first), runs(dates), sessions_and_week_before(dates)),
     "Segments": lambda dates: of_segments(dates.last),
-    "Movement": of_movement,
+    "Movement": lambda _: (segment_dates(),),
     "Funnel": lambda dates: (sessions_by_day(dates),),
     "User": lambda dates: (some_users(dates.last),),
     "Data quality": lambda dates: (failures(dates.first), runs(dates), landed_records(dates)),
@@ -149,9 +150,23 @@ def default_dates(known: Mapping[str, Any], days: int) -> DateRange | None:
     return DateRange(max(known["first_date"], newest - (days - 1) * DAY), newest)
 
 
+def movement_dates(chosen: DateRange, known: pd.DataFrame) -> DateRange | None:
+    """The ends of the chosen dates where they have segments; None: these are not two dates.
+
+    `known` is the answer to `segment_dates`.
+    """
+    (row,) = known.to_dict("records")
+    if pd.isna(row["last_date"]):
+        return None
+    found = DateRange(max(chosen.first, row["first_date"]), min(chosen.last, row["last_date"]))
+    return found if found.first < found.last else None
+
+
 def best_segment(found: pd.DataFrame, spent: pd.DataFrame) -> int:
     """Of the profiles of a date the segment that spent most, which Movement shows first."""
-    return int(spent["segment_id"].iloc[0] if len(spent) else found["segment_id"].iloc[0])
+    return int(
+        pd.concat([spent["segment_id"][spent["segment_id"].isin(found["segment_id"])], found["segment_id"]]).iloc[0]
+    )
 
 
 def refused_dates(found: pd.DataFrame) -> list[dt.date]:

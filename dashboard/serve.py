@@ -16,7 +16,7 @@ import sklearn.preprocessing  # type: ignore[import-untyped]
 import streamlit.runtime
 from streamlit.web.cli import main
 
-from dashboard import charts, filters, read_only, reconciliation, sessions, warm_up
+from dashboard import answers, charts, filters, read_only, reconciliation, sessions, warm_up
 from spark_jobs import segment_charts
 
 PRELOADED = (charts, filters, read_only, reconciliation, segment_charts, sessions, pyiceberg.table, sklearn)
@@ -31,4 +31,7 @@ def warm_when_running() -> None:
 
 if __name__ == "__main__":
     threading.Thread(target=warm_when_running, daemon=True).start()
-    sys.exit(main(prog_name="streamlit"))
+    try:
+        sys.exit(main(prog_name="streamlit"))
+    finally:
+        answers.AT_ONCE.shutdown(wait=False, cancel_futures=True)  # the end waits for no statement that nobody reads

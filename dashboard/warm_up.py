@@ -6,88 +6,114 @@ import logging
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from concurrent.futures import Future
 
 import pandas as pd  # type: ignore[import-untyped]
 import streamlit as st
 
 from dashboard import questions
-from dashboard.answers import Locations, find_answer, start_answers
-from dashboard.lake import Lake, LakeError, MissingTableError, open_lake
+from dashboard.answers import Locations, start_answers
+from dashboard.lake import Answer, EmptyLakeError, Lake, LakeError, ServiceAwayError, open_lake
 from dashboard.queries import Question
+from dashboard.questions import DateRange
 
 log = logging.getLogger(__name__)
 
 
-@st.cache_resource(show_spinner=False)
-def start_warming() -> threading.Thread | None:
-    """Once in a server's life; None where the settings want none of it."""
-    lake = open_lake()
-    seconds = lake.settings.pipeline.dashboard.warm_up_seconds
-    if not seconds:
-        return None
-    thread = threading.Thread(target=keep_warm, args=(lake, _ticks(seconds)), name="warm-up", daemon=True)
-    thread.start()
-    return thread
+@st.cache_resource(show_spinner=False, on_release=threading.Event.set)
+def start_warming() -> threading.Event:
+    """Once in a server's life, and after its cache was cleared; set, the event ends it."""
+    lake, ended = open_lake(), threading.Event()
+    if seconds := lake.settings.pipeline.dashboard.warm_up_seconds:
+        threading.Thread(target=keep_warm, args=(lake, _ticks(seconds, ended)), name="warm-up", daemon=True).start()
+    return ended
 
 
 def keep_warm(lake: Lake, ticks: Iterable[None]) -> None:
     """At each tick look at the lake; where it is not as it was warmed, and as at the tick before: warm up.
 
-    At the first tick it need not be at rest. A lake that does not answer is tried again.
+    At the first tick it need not be at rest. A service that is away is asked again at the next tick.
     """
     before: Locations | None = None
     warmed: Locations | None = None
     for _ in ticks:
         try:
             now = lake.metadata_locations()
-            if now != warmed and before in (None, now):
-                started = time.monotonic()
-                warm_up(now)
-                warmed = now
-                log.info("The answers of %d tables are new, after %.1f s", len(now), time.monotonic() - started)
-            before = now
-        except LakeError as error:
-            log.warning("The pages' answers are not asked for ahead of time: %s", error)
+        except EmptyLakeError:
+            now = {}
+        except Exception:  # whatever it is, the thread lives as long as the server
+            log.exception("Glue does not say whether the lake has changed")
+            continue
+        if now != warmed and before in (None, now):
+            warmed = now if _try_to_warm_up(now) else None
+        before = now
+
+
+def _try_to_warm_up(locations: Locations) -> bool:
+    """Whether it is over; False: another attempt may do better."""
+    started = time.monotonic()
+    try:
+        warm_up(locations)
+    except ServiceAwayError as error:
+        log.warning("Not asked for ahead of time: %s", error)
+        return False
+    except Exception:  # a fault of ours must not ask Athena, and be charged, every minute
+        log.exception("Not asked for ahead of time")
+    else:
+        log.info("The answers of %d tables are new, after %.1f s", len(locations), time.monotonic() - started)
+    return True
 
 
 def warm_up(locations: Locations) -> None:
-    """Every answer that a page needs where nothing is chosen. Raises LakeError."""
-    if not locations:
+    """Every answer that a page needs where nothing is chosen.
+
+    What one of them lacks, its page will say; a statement that failed is not repeated for a lake that has not changed.
+    Raises ServiceAwayError.
+    """
+    if not locations or (known := _find(questions.known_dates(), locations)) is None:
         return
-    (known,) = find_answer(questions.known_dates(), locations).rows.to_dict("records")
-    dates = questions.default_dates(known, open_lake().settings.pipeline.dashboard.days)
+    (row,) = known.to_dict("records")
+    dates = questions.default_dates(row, open_lake().settings.pipeline.dashboard.days)
     if dates is None:
         return
     foreseen = [question for page in questions.FORESEEN.values() for question in page(dates)]
-    _await([questions.segment_names(dates), *dict.fromkeys(foreseen)], locations)
-    with suppress(MissingTableError):
-        _await(_chosen_first(dates, locations), locations)
+    for step in ([questions.segment_names(dates), *foreseen], _chosen_first(dates, locations)):
+        for answer in start_answers(dict.fromkeys(step), locations):
+            _rows(answer)
 
 
-def _await(asked: Iterable[Question], locations: Locations) -> None:
-    for answer in start_answers(asked, locations):
-        with suppress(MissingTableError):  # which its page will say
-            answer.result()
-
-
-def _chosen_first(dates: questions.DateRange, locations: Locations) -> Iterator[Question]:
-    """What follows from the answers: the users of the first segment, who left the best one, quarantined records."""
-
-    def rows(question: Question) -> pd.DataFrame:
-        return find_answer(question, locations).rows
-
-    last, first = rows(questions.profiles(dates.last)), rows(questions.profiles(dates.first))
-    if len(last):
-        yield questions.segment_users(dates.last, int(last["segment_id"].iloc[0]))
-    if len(last) and len(first) and dates.first < dates.last:
-        best = questions.best_segment(first, rows(questions.spending(dates.first)))
-        yield questions.left_segment(dates, best)
-    if refused := questions.refused_dates(rows(questions.runs(dates))):
+def _chosen_first(dates: DateRange, locations: Locations) -> Iterator[Question]:
+    """What follows from answers: the users of the first segment, moves and who left the best one, refused records."""
+    if (profiles := _find(questions.profiles(dates.last), locations)) is not None and len(profiles):
+        yield questions.segment_users(dates.last, int(profiles["segment_id"].iloc[0]))
+    known = _find(questions.segment_dates(), locations)
+    if known is not None and (ends := questions.movement_dates(dates, known)):
+        yield from questions.of_movement(ends)
+        profiles = _find(questions.profiles(ends.first), locations)
+        spent = _find(questions.spending(ends.first), locations)
+        if profiles is not None and len(profiles) and spent is not None:
+            yield questions.left_segment(ends, questions.best_segment(profiles, spent))
+    runs = _find(questions.runs(dates), locations)
+    if runs is not None and (refused := questions.refused_dates(runs)):
         yield questions.quarantine_examples(refused[0])
 
 
-def _ticks(seconds: float) -> Iterator[None]:
-    while True:
+def _find(question: Question, locations: Locations) -> pd.DataFrame | None:
+    return _rows(*start_answers([question], locations))
+
+
+def _rows(coming: Future[Answer]) -> pd.DataFrame | None:
+    """None where the lake has no answer, as it said in the log."""
+    try:
+        return coming.result().rows
+    except ServiceAwayError:
+        raise
+    except LakeError as error:
+        log.warning("Not asked for ahead of time: %s", error)
+        return None
+
+
+def _ticks(seconds: float, ended: threading.Event) -> Iterator[None]:
+    yield
+    while not ended.wait(seconds):
         yield
-        time.sleep(seconds)

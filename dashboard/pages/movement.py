@@ -6,7 +6,7 @@ import pandas as pd  # type: ignore[import-untyped]
 import streamlit as st
 
 from dashboard import questions, wording
-from dashboard.answers import ask
+from dashboard.answers import ask, ask_ahead
 from dashboard.charts import draw_matrix, show
 from dashboard.filters import chosen_filters, read_segment_range
 from dashboard.lake import EmptyLakeError, open_lake
@@ -59,8 +59,9 @@ def as_transitions(moves: pd.DataFrame) -> list[dict[str, int | None]]:
 def find_two_dates() -> DateRange:
     """The ends of the dates in the sidebar, where they have segments. Raises EmptyLakeError."""
     known, chosen = read_segment_range(), chosen_filters().dates
-    found = DateRange(max(chosen.first, known.first), min(chosen.last, known.last))
-    if found.first >= found.last or any(ask(questions.profiles(date)).empty for date in (found.first, found.last)):
+    found = questions.movement_dates(chosen, ask(questions.segment_dates()))
+    ask_ahead(questions.of_movement(found) if found else ())
+    if found is None or any(ask(questions.profiles(date)).empty for date in (found.first, found.last)):
         raise EmptyLakeError(
             f"There are not two dates with segments at the ends of {chosen.first} to {chosen.last}.",
             f"Choose two dates from {known.first} to {known.last}.",

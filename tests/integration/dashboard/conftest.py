@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import awswrangler as wr
@@ -12,6 +13,7 @@ import pytest
 import streamlit as st
 
 from config.loader import CONFIG_DIR
+from dashboard import answers
 from tests.altered_settings import write_altered
 from tests.running_stack import RunningStack, start_storage
 
@@ -41,8 +43,11 @@ def pages(lake: RunningStack, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runni
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
     assert os.environ["LAKEHOUSE_ENV"] == str(lake.layout.environment_file)
+    asking = ThreadPoolExecutor(4)
+    monkeypatch.setattr(answers, "AT_ONCE", asking)
     forget()
     yield lake
+    asking.shutdown(cancel_futures=True)  # what a page asked ahead and did not need
     forget()
     wr.config.reset()
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
+import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa  # type: ignore[import-untyped]
@@ -16,10 +19,11 @@ from config.loader import CONFIG_DIR, PROJECT_ROOT
 from dashboard.lake import open_lake
 from dashboard.warm_up import warm_up
 from infra.local.athena.query_command import open_athena, run_statement
+from infra.local.dashboard import streamlit_command
 from tests.altered_settings import write_altered
 from tests.integration.dashboard.conftest import count_queries, forget
 from tests.integration.dashboard.small_lake import FIRST, LAST, LEAVING, LOYAL, MIDDLE, NEW, ODD_USER
-from tests.running_stack import RunningStack, wait_until
+from tests.running_stack import RunningStack, free_ports, wait_until
 
 FOLDER = PROJECT_ROOT / "dashboard" / "pages"
 PAGES = sorted(file.stem for file in FOLDER.glob("*.py"))
@@ -59,13 +63,17 @@ def messages(test: AppTest) -> str:
     return "\n".join(box.value for boxes in (test.error, test.info, test.success, test.warning) for box in boxes)
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_a_page_shows_itself_without_an_error(page: str) -> None:
-    test = open_page(page)
-    assert not test.exception
+def assert_shown(test: AppTest) -> None:
+    """A page without an error but those that its rows have on purpose."""
+    assert not test.exception, test.exception
     assert "?" in test.caption[0].value  # what the page answers; its title is the entrypoint's
     on_purpose = ("did not land", "failed in transform_clickstream")
     assert [box.value for box in test.error if not any(words in box.value for words in on_purpose)] == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_shows_itself_without_an_error(page: str) -> None:
+    assert_shown(open_page(page))
 
 
 def test_the_overview_compares_the_last_date_with_the_same_weekday_before() -> None:
@@ -269,8 +277,22 @@ def test_pages_that_were_warmed_up_start_no_query(lake: RunningStack) -> None:
     before = count_queries(lake)
     assert before > at_first
     for page in PAGES:
-        assert not open_page(page).exception
+        assert_shown(open_page(page))
     assert count_queries(lake) == before
+
+
+def test_a_server_asks_before_anybody_opens_a_page(lake: RunningStack, tmp_path: Path) -> None:
+    pipeline = Path(os.environ["LAKEHOUSE_PIPELINE"])
+    altered = write_altered(tmp_path, pipeline, lambda content: content["dashboard"].update(warm_up_seconds=1))
+    environment = {**os.environ, **lake.environment, "LAKEHOUSE_PIPELINE": altered}
+    command = streamlit_command(lake.layout.stack.bind_host, *free_ports(1))
+    before = count_queries(lake)
+    server = subprocess.Popen(command, env=environment, cwd=PROJECT_ROOT)
+    try:
+        wait_until(lambda: count_queries(lake) > before + 10)
+    finally:
+        server.terminate()
+    assert server.wait(SECONDS) == 0
 
 
 def test_a_commit_costs_the_queries_of_its_table_and_no_other(lake: RunningStack) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 
 import pandas as pd  # type: ignore[import-untyped]
 import pytest
@@ -13,6 +14,7 @@ from dashboard.questions import (
     DateRange,
     best_segment,
     default_dates,
+    movement_dates,
     refused_dates,
     sessions_and_week_before,
 )
@@ -51,6 +53,32 @@ def test_the_best_segment_spent_most_or_is_the_first() -> None:
     profiles = pd.DataFrame({"segment_id": [0, 1, 2]})
     assert best_segment(profiles, pd.DataFrame({"segment_id": [2, 1]})) == 2
     assert best_segment(profiles, pd.DataFrame({"segment_id": []})) == 0
+    assert best_segment(profiles, pd.DataFrame({"segment_id": [7, 1]})) == 1  # 7 has no profile yet
+
+
+@pytest.mark.parametrize(
+    ("chosen", "known", "shown"),
+    [
+        ((1, 9), (1, 9), (1, 9)),
+        ((1, 9), (2, 8), (2, 8)),  # the newest date has no segments yet
+        ((3, 4), (1, 9), (3, 4)),
+        ((3, 3), (1, 9), None),
+        ((8, 9), (1, 8), None),
+    ],
+)
+def test_movement_is_between_dates_with_segments(
+    chosen: tuple[int, int], known: tuple[int, int], shown: tuple[int, int] | None
+) -> None:
+    found = movement_dates(
+        DateRange(day(chosen[0]), day(chosen[1])),
+        pd.DataFrame({"first_date": [day(known[0])], "last_date": [day(known[1])]}),
+    )
+    assert found == (DateRange(day(shown[0]), day(shown[1])) if shown else None)
+
+
+def test_movement_without_any_segments_has_no_dates() -> None:
+    known = pd.DataFrame({"first_date": [None], "last_date": [None]})
+    assert movement_dates(DateRange(day(1), day(2)), known) is None
 
 
 def test_refused_dates_are_the_newest_first() -> None:
@@ -61,8 +89,8 @@ def test_refused_dates_are_the_newest_first() -> None:
 @pytest.mark.parametrize("page", FORESEEN)
 def test_a_foreseen_question_has_a_value_for_each_parameter_of_its_statement(page: str) -> None:
     for question in FORESEEN[page](DateRange(day(1), day(2))):
-        text = read_template(question.query)
-        assert all(f":{name}" in text for name, _ in question.parameters)
+        wanted = set(re.findall(r"(?<!:):([a-z_]+)", read_template(question.query)))
+        assert wanted == {name for name, _ in question.parameters}
 
 
 def test_questions_are_the_same_whatever_the_order_of_their_parameters() -> None:
