@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import pandas as pd  # type: ignore[import-untyped]
@@ -12,7 +12,7 @@ from dashboard import questions
 from dashboard.answers import ask, ask_ahead, start_page
 from dashboard.lake import EmptyLakeError, LakeError, NoDateError, open_lake
 from dashboard.queries import Question
-from dashboard.questions import DateRange
+from dashboard.questions import DateRange, Foreseen
 from spark_jobs.segment_charts import label_segments
 
 CHOSEN, LAST_RANGE = "chosen filters", "last whole range of dates"
@@ -24,16 +24,17 @@ DEVICES = (EVERY_DEVICE, "mobile", "desktop", "tablet", "unknown")
 class Filters:
     """What a page shows. `segments` are the ids that were chosen, empty: every one; `device` None: every one.
 
-    `labels` are the names of all segments of the dates, by id, no two alike.
+    `labels` are the names of all segments of the dates, by id, no two alike. `default` are the dates of who chose none.
     """
 
     dates: DateRange
     segments: tuple[int, ...]
     device: str | None
     labels: dict[int, str]
+    default: DateRange
 
 
-def show_filters(used: Collection[str], foreseen: Callable[[DateRange], Iterable[Question]]) -> None:
+def show_filters(used: Collection[str], foreseen: Foreseen) -> None:
     """All three in the sidebar, those that the page does not use greyed out; `chosen_filters` has them afterwards.
 
     They are drawn beside the pages, because Streamlit forgets the widgets of a page that one leaves. `foreseen`, what
@@ -41,11 +42,11 @@ def show_filters(used: Collection[str], foreseen: Callable[[DateRange], Iterable
     """
     start_page()
     try:
-        dates = _choose_dates("dates" not in used)
-        ask_ahead([questions.segment_names(dates), *foreseen(dates)])
-        labels = read_labels(dates)
+        dates, default = _choose_dates("dates" not in used)
+        ask_ahead([questions.segment_names(default.cover(dates)), *foreseen(dates, default)])
+        labels = read_labels(dates, default)
         segments, device = _choose_segments(labels, "segment" not in used), _choose_device("device" not in used)
-        st.session_state[CHOSEN] = Filters(dates, segments, device, labels)
+        st.session_state[CHOSEN] = Filters(dates, segments, device, labels, default)
     except LakeError as error:
         st.session_state[CHOSEN] = error
 
@@ -58,6 +59,14 @@ def chosen_filters() -> Filters:
     return chosen
 
 
+def ask_days(
+    question: Callable[[DateRange], Question], column: str, dates: DateRange, default: DateRange
+) -> pd.DataFrame:
+    """Rows of the dates, by a column, out of the default dates' answer where it holds them: that one is there."""
+    rows = ask(question(default.cover(dates)))
+    return rows[rows[column].between(dates.first, dates.last)]
+
+
 def read_segment_range() -> DateRange:
     """The dates with segments. Raises EmptyLakeError where there are none."""
     (found,) = ask(questions.segment_dates()).to_dict("records")
@@ -66,14 +75,15 @@ def read_segment_range() -> DateRange:
     return DateRange(found["first_date"], found["last_date"])
 
 
-def read_labels(dates: DateRange) -> dict[int, str]:
-    """Segment id -> what it is shown as, for every segment of the dates."""
-    found = ask(questions.segment_names(dates))
+def read_labels(dates: DateRange, default: DateRange) -> dict[int, str]:
+    """Segment id -> what it is shown as, for every segment of the dates, by its newest name."""
+    names = ask_days(questions.segment_names, "snapshot_date", dates, default)
+    found = names.sort_values("snapshot_date").drop_duplicates("segment_id", keep="last").sort_values("segment_id")
     return label_segments(dict(zip(map(int, found["segment_id"]), found["segment_name"], strict=True)))
 
 
-def _choose_dates(is_disabled: bool) -> DateRange:
-    """Where nobody has chosen any, the last dates with sessions. Raises LakeError."""
+def _choose_dates(is_disabled: bool) -> tuple[DateRange, DateRange]:
+    """The chosen dates and the default ones, which are the last with sessions. Raises LakeError."""
     (known,) = ask(questions.known_dates()).to_dict("records")
     default = questions.default_dates(known, open_lake().settings.pipeline.dashboard.days)
     if default is None:
@@ -89,9 +99,9 @@ def _choose_dates(is_disabled: bool) -> DateRange:
     # One date: a link to a single one says it once; or the other is still being chosen.
     if len(chosen) == 1 and LAST_RANGE in st.session_state:
         found: DateRange = st.session_state[LAST_RANGE]
-        return found
+        return found, default
     st.session_state[LAST_RANGE] = DateRange(min(chosen), max(chosen))
-    return DateRange(min(chosen), max(chosen))
+    return DateRange(min(chosen), max(chosen)), default
 
 
 def _choose_segments(labels: Mapping[int, str], is_disabled: bool) -> tuple[int, ...]:

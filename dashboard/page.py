@@ -34,16 +34,17 @@ def describe_failed_runs() -> list[str]:
     Raises LakeError; a lake from before there was the table has no failed runs.
     """
     try:
-        first = chosen_filters().dates.first
+        filters = chosen_filters()
+        first, asked = filters.dates.first, filters.default.cover(filters.dates).first
     except LakeError:
-        first = dt.date.min
+        first = asked = dt.date.min
     try:
-        failed = ask(failures(first))
+        failed = ask(failures(asked))
     except MissingTableError:
         return []
     return [
         f"{run['event_date']}: the run {run['run_id']} failed in {run['failed_tasks']}"
-        for run in failed.to_dict("records")
+        for run in failed[failed["event_date"] >= first].to_dict("records")
     ]
 
 

@@ -1,6 +1,7 @@
 """The questions of the pages, and which of them a page asks of its dates alone.
 
 They are known before the page is drawn: it asks them all at once, and when the lake has changed, before anybody comes.
+What has rows by date is asked for the dates that are shown by default; whoever narrows them asks nothing new.
 """
 
 from __future__ import annotations
@@ -28,6 +29,10 @@ class DateRange:
     first: dt.date
     last: dt.date
 
+    def cover(self, other: DateRange) -> DateRange:
+        """These dates where they hold the others, else the others."""
+        return self if self.first <= other.first and other.last <= self.last else other
+
 
 def known_dates() -> Question:
     return Question.of("dates")
@@ -54,9 +59,9 @@ def sessions_by_day(dates: DateRange) -> Question:
     return Question.of("sessions_by_day", first=dates.first, last=dates.last)
 
 
-def sessions_and_week_before(dates: DateRange) -> Question:
-    """Of the dates, and of the last one's weekday before."""
-    return sessions_by_day(DateRange(min(dates.first, dates.last - WEEK), dates.last))
+def with_week_before(dates: DateRange) -> DateRange:
+    """The dates, and the last one's weekday before."""
+    return DateRange(min(dates.first, dates.last - WEEK), dates.last)
 
 
 def funnel_by_category(dates: DateRange, device: str | None, segments: tuple[int, ...]) -> Question:
@@ -127,15 +132,31 @@ def of_movement(dates: DateRange) -> tuple[Question, ...]:
     return profiles(dates.first), profiles(dates.last), moves(dates), spending(dates.first)
 
 
-# Title of a page -> what it asks of its dates, where nothing else is chosen.
-FORESEEN: dict[str, Callable[[DateRange], tuple[Question, ...]]] = {
-    "Overview": lambda dates: (failures(dates.first), runs(dates), sessions_and_week_before(dates)),
-    "Segments": lambda dates: of_segments(dates.last),
-    "Movement": lambda _: (segment_dates(),),
-    "Funnel": lambda dates: (sessions_by_day(dates),),
-    "User": lambda dates: (some_users(dates.last),),
-    "Data quality": lambda dates: (failures(dates.first), runs(dates), landed_records(dates)),
-    "Ask Athena": lambda _: (),
+def week_longer(default: DateRange) -> DateRange:
+    """What holds each of the dates and its weekday before."""
+    return DateRange(default.first - WEEK, default.last)
+
+
+def of_overview(dates: DateRange, default: DateRange) -> tuple[Question, ...]:
+    whole, weeks = default.cover(dates), week_longer(default).cover(with_week_before(dates))
+    return failures(whole.first), runs(whole), sessions_by_day(weeks)
+
+
+def of_data_quality(dates: DateRange, default: DateRange) -> tuple[Question, ...]:
+    whole = default.cover(dates)
+    return failures(whole.first), runs(whole), landed_records(whole)
+
+
+Foreseen = Callable[[DateRange, DateRange], tuple[Question, ...]]
+# Title of a page -> what it asks of its dates, and the default ones, where nothing else is chosen.
+FORESEEN: dict[str, Foreseen] = {
+    "Overview": of_overview,
+    "Segments": lambda dates, _: of_segments(dates.last),
+    "Movement": lambda *_: (segment_dates(),),
+    "Funnel": lambda dates, default: (sessions_by_day(week_longer(default).cover(dates)),),
+    "User": lambda dates, _: (some_users(dates.last),),
+    "Data quality": of_data_quality,
+    "Ask Athena": lambda *_: (),
 }
 
 

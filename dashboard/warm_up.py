@@ -76,7 +76,7 @@ def warm_up(locations: Locations) -> None:
     dates = questions.default_dates(row, open_lake().settings.pipeline.dashboard.days)
     if dates is None:
         return
-    foreseen = [question for page in questions.FORESEEN.values() for question in page(dates)]
+    foreseen = [question for page in questions.FORESEEN.values() for question in page(dates, dates)]
     for step in ([questions.segment_names(dates), *foreseen], _chosen_first(dates, locations)):
         for answer in start_answers(dict.fromkeys(step), locations):
             _rows(answer)

@@ -11,7 +11,7 @@ import streamlit as st
 from dashboard import questions, wording
 from dashboard.answers import ask
 from dashboard.charts import draw_stack, show
-from dashboard.filters import chosen_filters
+from dashboard.filters import ask_days, chosen_filters
 from dashboard.lake import EmptyLakeError, open_lake
 from dashboard.page import describe_failed_runs, page
 from dashboard.reconciliation import find_faults, say
@@ -88,12 +88,13 @@ def show_late_events(landed: pd.DataFrame, count: int) -> None:
 with page("Did every record arrive, and what was wrong with those that were refused?"):
     for failure in describe_failed_runs():
         st.error(failure, icon="⚠️")
-    dates = chosen_filters().dates
-    runs = ask(questions.runs(dates))
+    filters = chosen_filters()
+    dates, default = filters.dates, filters.default
+    runs = ask_days(questions.runs, "event_date", dates, default)
     if runs.empty:
         raise EmptyLakeError(f"No run was recorded from {dates.first} to {dates.last}.", "Choose other dates.")
     show_counts(runs)
-    landed = ask(questions.landed_records(dates))
+    landed = ask_days(questions.landed_records, "event_date", dates, default)
     show_quarantine(landed, questions.refused_dates(runs))
     show_late_events(landed, int(runs["landed"].sum()))
     st.subheader("Runs", anchor=False)

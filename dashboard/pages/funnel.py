@@ -10,8 +10,9 @@ import streamlit as st
 from dashboard import questions, wording
 from dashboard.answers import ask
 from dashboard.charts import draw_funnel, draw_funnels, show
-from dashboard.filters import Filters, chosen_filters
+from dashboard.filters import Filters, ask_days, chosen_filters
 from dashboard.page import page
+from dashboard.questions import week_longer
 from dashboard.sessions import STEPS, add_up, count_steps, select_sessions
 
 GROUPS = {"segment": "segment_id", "device": "device_type", "category": "category"}
@@ -47,7 +48,7 @@ def show_steps(steps: pd.DataFrame) -> None:
 
 with page("Where do sessions end between looking at a product and buying it?"):
     filters = chosen_filters()
-    rows = ask(questions.sessions_by_day(filters.dates))
+    rows = ask_days(questions.sessions_by_day, "session_date", filters.dates, week_longer(filters.default))
     chosen = select_sessions(rows, filters)
     steps = count_steps(chosen)
     with_cart, abandoned = int(chosen["with_cart"].sum()), int(chosen["abandoned"].sum())

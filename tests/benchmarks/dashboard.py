@@ -1,10 +1,10 @@
 """How long the dashboard's pages take on 30 dates of 100,000 events: `make bench-dashboard`, on the stack.
 
 The dates are loaded once, each stage over all of them; what lies in the lake already is not made again. Then headless
-Chromium opens the first page by its link and goes to the others by the menu, each time in a new window: with a new
-process of the dashboard when it has warmed up; with dates of which nothing is kept (a page finds the answers of the
-pages before it); with these once more. Printed are seconds from the link, or the click, until the page's heading
-stands and until its last line does, and how many statements Athena executed for it. With --pictures, each page is
+Chromium opens the first page by its link, once as a browser that was never here and once as one that has Streamlit's
+scripts, and goes to the others by the menu: when a new process of the dashboard has warmed up; with other dates,
+within those; with these once more. Printed are seconds from the link, or the click, until the page's heading stands
+and until its last line does, and how many statements Athena executed for it. With --pictures, each page is
 photographed.
 """
 
@@ -131,22 +131,20 @@ def visit(page: Page, statements: Statements, url: str, path: str) -> Visit:
     return Visit(heading, time.monotonic() - started, statements.count() - before)
 
 
-def visit_all(browser: Browser, layout: Layout, url: str) -> dict[str, Visit]:
-    """All pages in one new window, in the order of the menu."""
+def visit_all(browser: Browser, layout: Layout, known: str, url: str) -> dict[str, Visit]:
+    """By title: the first page of a `known` link in a browser that was never here, then all pages in their order."""
     statements = Statements(layout)
-    visits = {}
     with open_window(browser) as page:
-        for path in PAGES:
-            visits[path] = visit(page, statements, url, path)
-    return visits
+        visits = {f"{PAGES['']}, a new browser": visit(page, statements, known, "")}
+        page.goto("about:blank")
+        return visits | {title: visit(page, statements, url, path) for path, title in PAGES.items()}
 
 
 def print_visits(name: str, visits: dict[str, Visit]) -> None:
     table = Table("page", title=name, title_justify="left")
     for header in ("to the heading (s)", "to the last line (s)", "statements"):
         table.add_column(header, justify="right")
-    for path, title in PAGES.items():
-        found = visits[path]
+    for title, found in visits.items():
         table.add_row(title, f"{found.heading:.2f}", f"{found.whole:.2f}", str(found.statements))
     console.print(table)
 
@@ -183,9 +181,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     with start_chromium() as browser:
         RunningStack(layout=layout, environment={}).kill_and_wait("dashboard")  # no answer is kept any more
         console.print(f"warmed up with {Statements(layout).wait_for_rest()} statements")
-        print_visits("after the warm-up", visit_all(browser, layout, url))
-        print_visits("other dates: no answer is kept", visit_all(browser, layout, others))
-        print_visits("the same once more: every answer is kept", visit_all(browser, layout, others))
+        print_visits("after the warm-up", visit_all(browser, layout, url, url))
+        print_visits("other dates, for the first time", visit_all(browser, layout, url, others))
+        print_visits("the same once more", visit_all(browser, layout, url, others))
         if args.pictures:
             take_pictures(browser, url, find_busy_user(layout, dates[-1]), args.pictures)
     return 0

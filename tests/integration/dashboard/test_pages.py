@@ -281,6 +281,20 @@ def test_pages_that_were_warmed_up_start_no_query(lake: RunningStack) -> None:
     assert count_queries(lake) == before
 
 
+def test_narrower_dates_start_no_query_where_rows_are_by_date(lake: RunningStack) -> None:
+    narrowed = ("overview", "funnel", "data_quality")
+    for page in narrowed:
+        open_page(page)
+    before = count_queries(lake)
+    numbers = {page: open_page(page, dates=["2025-04-01", "2025-04-07"]) for page in narrowed}
+    assert count_queries(lake) == before
+    assert metrics(numbers["overview"])["Sessions"] == ("1", "")
+    assert metrics(numbers["funnel"])["Cart abandonment"][0] == "50.0 %"
+    assert [row["event_date"] for row in tables(numbers["data_quality"])[0]] == [FIRST, MIDDLE]
+    assert "Nothing was quarantined" in messages(numbers["data_quality"])
+    assert "failed in" in messages(numbers["overview"])  # the date after them: nobody made it good
+
+
 def test_a_server_asks_before_anybody_opens_a_page(lake: RunningStack, tmp_path: Path) -> None:
     pipeline = Path(os.environ["LAKEHOUSE_PIPELINE"])
     altered = write_altered(tmp_path, pipeline, lambda content: content["dashboard"].update(warm_up_seconds=1))

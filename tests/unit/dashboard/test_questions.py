@@ -16,7 +16,8 @@ from dashboard.questions import (
     default_dates,
     movement_dates,
     refused_dates,
-    sessions_and_week_before,
+    week_longer,
+    with_week_before,
 )
 
 
@@ -45,8 +46,23 @@ def test_a_lake_without_dates_has_none_to_show() -> None:
 
 
 def test_a_short_range_brings_the_week_before_along() -> None:
-    assert dict(sessions_and_week_before(DateRange(day(9), day(10))).parameters) == {"first": day(3), "last": day(10)}
-    assert dict(sessions_and_week_before(DateRange(day(1), day(10))).parameters) == {"first": day(1), "last": day(10)}
+    assert with_week_before(DateRange(day(9), day(10))) == DateRange(day(3), day(10))
+    assert with_week_before(DateRange(day(1), day(10))) == DateRange(day(1), day(10))
+
+
+def test_the_default_sessions_hold_every_weekday_before() -> None:
+    default = DateRange(day(10), day(20))
+    for first, last in ((10, 20), (10, 10), (12, 16)):
+        assert week_longer(default).cover(with_week_before(DateRange(day(first), day(last)))) == week_longer(default)
+    assert week_longer(default) == DateRange(day(3), day(20))
+
+
+def test_dates_within_the_default_ones_are_answered_by_these() -> None:
+    default = DateRange(day(3), day(20))
+    for first, last in ((3, 20), (4, 10), (20, 20)):
+        assert default.cover(DateRange(day(first), day(last))) == default
+    for first, last in ((2, 20), (3, 21), (1, 2)):
+        assert default.cover(DateRange(day(first), day(last))) == DateRange(day(first), day(last))
 
 
 def test_the_best_segment_spent_most_or_is_the_first() -> None:
@@ -88,7 +104,7 @@ def test_refused_dates_are_the_newest_first() -> None:
 
 @pytest.mark.parametrize("page", FORESEEN)
 def test_a_foreseen_question_has_a_value_for_each_parameter_of_its_statement(page: str) -> None:
-    for question in FORESEEN[page](DateRange(day(1), day(2))):
+    for question in FORESEEN[page](DateRange(day(1), day(2)), DateRange(day(1), day(9))):
         wanted = set(re.findall(r"(?<!:):([a-z_]+)", read_template(question.query)))
         assert wanted == {name for name, _ in question.parameters}
 

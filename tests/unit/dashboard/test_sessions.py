@@ -29,28 +29,28 @@ def rows() -> pd.DataFrame:
 
 
 def test_without_filters_each_session_and_user_counts_once(rows: pd.DataFrame) -> None:
-    (day,) = add_up(select_sessions(rows, Filters(DATES, (), None, {})), "session_date").to_dict("records")
+    (day,) = add_up(select_sessions(rows, Filters(DATES, (), None, {}, DATES)), "session_date").to_dict("records")
     assert (day["sessions"], day["users"], day["events"], day["revenue"]) == (14, 10, 108, 50.0)
     assert day["conversion"] == pytest.approx(2 / 14)
     assert day["abandonment"] == pytest.approx(3 / 5)
 
 
 def test_a_device_and_a_segment_leave_their_sessions(rows: pd.DataFrame) -> None:
-    mobile = select_sessions(rows, Filters(DATES, (), "mobile", {}))
+    mobile = select_sessions(rows, Filters(DATES, (), "mobile", {}, DATES))
     assert add_up(mobile, "session_date")["users"].tolist() == [9]
-    second = select_sessions(rows, Filters(DATES, (2,), None, {}))
+    second = select_sessions(rows, Filters(DATES, (2,), None, {}, DATES))
     assert add_up(second, "session_date")["sessions"].tolist() == [4]
-    assert select_sessions(rows, Filters(DATES, (2,), "desktop", {})).empty
+    assert select_sessions(rows, Filters(DATES, (2,), "desktop", {}, DATES)).empty
 
 
 def test_without_a_cart_there_is_no_abandonment(rows: pd.DataFrame) -> None:
-    (second,) = add_up(select_sessions(rows, Filters(DATES, (2,), None, {})), "segment_id").to_dict("records")
+    (second,) = add_up(select_sessions(rows, Filters(DATES, (2,), None, {}, DATES)), "segment_id").to_dict("records")
     assert pd.isna(second["abandonment"])
     assert second["conversion"] == 0
 
 
 def test_a_step_tells_who_went_on_and_who_was_lost(rows: pd.DataFrame) -> None:
-    steps = count_steps(select_sessions(rows, Filters(DATES, (), None, {}))).set_index("step")
+    steps = count_steps(select_sessions(rows, Filters(DATES, (), None, {}, DATES))).set_index("step")
     assert steps["sessions"].to_dict() == {"view": 10, "cart": 5, "checkout": 3, "purchase": 2}
     assert steps["lost"].tolist()[1:] == [5, 2, 1]
     assert steps["share_of_views"].tolist() == [1.0, 0.5, 0.3, 0.2]
@@ -75,7 +75,7 @@ def test_a_funnel_without_a_view_has_no_shares(rows: pd.DataFrame) -> None:
 
 def test_a_date_whose_sessions_do_not_pass_counts_zero_and_one_without_sessions_is_a_gap(rows: pd.DataFrame) -> None:
     second = DAY + dt.timedelta(days=1)
-    days = add_up(select_sessions(rows, Filters(DATES, (), None, {})), "session_date")
+    days = add_up(select_sessions(rows, Filters(DATES, (), None, {}, DATES)), "session_date")
     filled = fill_dates(days, pd.Index([DAY, second]), DateRange(DAY, DAY + dt.timedelta(days=2)))
     assert filled["session_date"].tolist() == [DAY, second, DAY + dt.timedelta(days=2)]
     assert filled["sessions"].tolist()[:2] == [14, 0]
