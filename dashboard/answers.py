@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 
 import pandas as pd  # type: ignore[import-untyped]
 import streamlit as st
 
 from config.catalog import catalog_properties
-from dashboard.lake import Answer, EmptyLakeError, MissingTableError, ServiceAwayError, open_lake
+from dashboard.lake import Answer, EmptyLakeError, MissingTableError, ScanLimitError, ServiceAwayError, open_lake
 from dashboard.queries import Parameter, Question, render, tables_of
 
 MOST_ANSWERS = 200  # that are kept, the least used go first
@@ -25,11 +26,19 @@ QUIET_SECONDS = 0.3  # until a page says that it waits
 Locations = Mapping[str, str]  # Glue's name of a table -> its metadata file
 
 
+@dataclass(frozen=True)
+class TooMuch:
+    """A ScanLimitError that is kept: asked again, the statement would read as much again before Athena stops it."""
+
+    matter: str
+    remedy: str
+
+
 def start_page() -> None:
     """Every answer of one run of a page is of the snapshots at its start."""
     for answer in st.session_state.get(AHEAD, {}).values():  # of a run that the reader did not wait for
         answer.cancel()
-    st.session_state[ASKED], st.session_state[AHEAD] = [], {}
+    st.session_state[ASKED], st.session_state[AHEAD] = {}, {}
     st.session_state.pop(LOCATIONS, None)
 
 
@@ -44,7 +53,7 @@ def ask(question: Question) -> pd.DataFrame:
         with st.spinner("Athena is asked …"):
             wait([coming])
     answer: Answer = coming.result()
-    st.session_state[ASKED].append(answer.scanned_bytes)
+    st.session_state[ASKED][question] = answer.scanned_bytes
     return answer.rows
 
 
@@ -58,15 +67,20 @@ def ask_ahead(questions: Iterable[Question]) -> None:
     coming.update(zip(new, start_answers(new, _page_locations()), strict=True))
 
 
-def start_answers(questions: Iterable[Question], locations: Locations) -> list[Future[Answer]]:
+def start_answers(
+    questions: Iterable[Question], locations: Locations, pool: ThreadPoolExecutor | None = None
+) -> list[Future[Answer]]:
     """The answers, on their way; their results raise what `find_answer` raises."""
-    return [AT_ONCE.submit(find_answer, question, locations) for question in questions]
+    return [(pool or AT_ONCE).submit(find_answer, question, locations) for question in questions]
 
 
 def find_answer(question: Question, locations: Locations) -> Answer:
     """The kept answer, or Athena's; two who ask the same at the same time wait for one. Raises LakeError."""
     snapshots = find_snapshots(tables_of(question.query), locations)
-    return _answer(question.query, question.parameters, tuple(snapshots.items()))
+    answer = _answer(question.query, question.parameters, tuple(snapshots.items()))
+    if isinstance(answer, TooMuch):
+        raise ScanLimitError(answer.matter, answer.remedy)
+    return answer
 
 
 def find_snapshots(tables: tuple[str, ...], locations: Locations) -> dict[str, int | None]:
@@ -111,6 +125,9 @@ def _snapshot_of(metadata_location: str) -> int | None:
 @st.cache_data(show_spinner=False, max_entries=MOST_ANSWERS)
 def _answer(
     query: str, parameters: tuple[tuple[str, Parameter], ...], snapshots: tuple[tuple[str, int | None], ...]
-) -> Answer:
+) -> Answer | TooMuch:
     lake = open_lake()
-    return lake.query(render(query, lake.settings.paths, dict(snapshots)), dict(parameters))
+    try:
+        return lake.query(render(query, lake.settings.paths, dict(snapshots)), dict(parameters))
+    except ScanLimitError as error:
+        return TooMuch(error.matter, error.remedy)

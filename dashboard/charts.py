@@ -5,7 +5,8 @@ Colours are Okabe and Ito's (2008), safe for colour-blind eyes; backgrounds and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import html
+from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd  # type: ignore[import-untyped]
 import plotly.graph_objects as go  # type: ignore[import-untyped]
@@ -51,7 +52,7 @@ def draw_funnels(rows: pd.DataFrame, by: str) -> go.Figure:
     figure = go.Figure(layout={"barmode": "group", "yaxis": {"tickformat": ".0%", "rangemode": "tozero"}})
     for (column, name), colour in zip(list(STEPS.items())[1:], (SKY, ORANGE, GREEN), strict=True):
         shares = rows[column] / rows["viewed"].where(rows["viewed"] > 0)
-        figure.add_bar(name=name, x=rows[by], y=shares, marker={"color": colour})
+        figure.add_bar(name=name, x=_as_texts(rows[by]), y=shares, marker={"color": colour})
     return figure.update_layout(xaxis={"type": "category"}, title="Share of the sessions with a view", height=360)
 
 
@@ -59,12 +60,17 @@ def draw_matrix(moves: pd.DataFrame) -> go.Figure:
     """Users by segment before (rows) and after (columns); the shade is the share of the row."""
     shares = moves.div(moves.sum(axis=1).where(lambda total: total > 0), axis=0)
     heatmap = go.Heatmap(
-        x=list(moves.columns), y=list(moves.index), z=shares, text=moves, texttemplate="%{text:,d}",
+        x=_as_texts(moves.columns), y=_as_texts(moves.index), z=shares, text=moves, texttemplate="%{text:,d}",
         colorscale="Cividis", zmin=0, zmax=1, colorbar={"title": "share of<br>the row", "tickformat": ".0%"},
         hovertemplate="%{y} → %{x}: %{text:,d} users, %{z:.1%}<extra></extra>",
     )  # fmt: skip
     axes = {"xaxis": {"type": "category"}, "yaxis": {"type": "category", "autorange": "reversed"}}
     return go.Figure(heatmap, {"title": "Users from (rows) to (columns)", "height": 140 + 44 * len(moves), **axes})
+
+
+def _as_texts(names: Iterable[object]) -> list[str]:
+    """Plotly takes a text for HTML."""
+    return [html.escape(str(name), quote=False) for name in names]
 
 
 def draw_journey(events: pd.DataFrame) -> go.Figure:

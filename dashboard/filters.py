@@ -10,7 +10,7 @@ import streamlit as st
 
 from dashboard import questions
 from dashboard.answers import ask, ask_ahead, start_page
-from dashboard.lake import EmptyLakeError, LakeError, NoDateError, open_lake
+from dashboard.lake import EmptyLakeError, LakeError, NoDateError, ScanLimitError, open_lake
 from dashboard.queries import Question
 from dashboard.questions import DateRange, Foreseen
 from spark_jobs.segment_charts import label_segments
@@ -63,7 +63,13 @@ def ask_days(
     question: Callable[[DateRange], Question], column: str, dates: DateRange, default: DateRange
 ) -> pd.DataFrame:
     """Rows of the dates, by a column, out of the default dates' answer where it holds them: that one is there."""
-    rows = ask(question(default.cover(dates)))
+    whole = default.cover(dates)
+    try:
+        rows = ask(question(whole))
+    except ScanLimitError:  # fewer dates is what one can do about it
+        if whole == dates:
+            raise
+        rows = ask(question(dates))
     return rows[rows[column].between(dates.first, dates.last)]
 
 
@@ -112,7 +118,7 @@ def _choose_segments(labels: Mapping[int, str], is_disabled: bool) -> tuple[int,
         "Segments", list(labels), format_func=lambda segment: labels.get(segment, str(segment)), key="segment",
         placeholder="every segment", disabled=is_disabled, bind="query-params",
     )  # fmt: skip
-    return tuple(int(segment) for segment in chosen)
+    return tuple(sorted(int(segment) for segment in chosen))  # one answer in whatever order they were chosen
 
 
 def _choose_device(is_disabled: bool) -> str | None:

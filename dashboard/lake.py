@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 POLL_SECONDS = 0.1  # each look costs a client of boto3
 MOST_ROWS = 100_000  # of a statement from the editor
 MB, TERABYTE = 10**6, 10**12
+PASSING = ("Throttl", "TooManyRequests", "Expired")  # in the codes of AWS for what another attempt may bring
+ENGINE_IS_AWAY = "ENGINE_UNAVAILABLE"  # how the endpoint on one machine begins the reason
 SMALLEST_CHARGE_MB = 10
 
 
@@ -220,6 +222,13 @@ def explain(error: Exception, settings: Settings) -> LakeError:
             text,
             "On one machine `make status` shows what is down and `make up` starts it; on AWS look at the credentials "
             "and the network.",
+        )
+    response = error.response if isinstance(error, ClientError) else {}
+    code = response.get("Error", {}).get("Code", "")
+    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    if status >= 500 or any(word in code for word in PASSING) or ENGINE_IS_AWAY in text:
+        return ServiceAwayError(
+            text, "It passes: reload the page. On AWS credentials that have expired are renewed by a new start."
         )
     if "EntityNotFoundException" in text:
         return EmptyLakeError(text, "`make run` fills the lake with three generated dates.")

@@ -24,7 +24,7 @@ def page(question: str) -> Iterator[None]:
     except LakeError as error:
         show_state(error)
     answers = st.session_state[ASKED]
-    scanned = wording.size(sum(answers))
+    scanned = wording.size(sum(answers.values()))
     st.caption(f"{len(answers)} answers of Athena, which read {scanned} for them when these tables were new.")
 
 

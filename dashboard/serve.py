@@ -34,4 +34,5 @@ if __name__ == "__main__":
     try:
         sys.exit(main(prog_name="streamlit"))
     finally:
-        answers.AT_ONCE.shutdown(wait=False, cancel_futures=True)  # the end waits for no statement that nobody reads
+        for pool in (answers.AT_ONCE, warm_up.POOL):
+            pool.shutdown(wait=False, cancel_futures=True)  # no statement is begun that nobody will read

@@ -15,7 +15,8 @@ from dashboard.filters import show_filters
 from dashboard.questions import FORESEEN
 from dashboard.warm_up import start_warming
 
-PAGES = Path(__file__).parent / "pages"
+# A folder "pages" would be a menu of its own to Streamlit, until somebody has opened this one.
+PAGES = Path(__file__).parent / "app_pages"
 ALL, DATES = ("dates", "segment", "device"), ("dates",)
 
 st.set_page_config("Clickstream lakehouse", page_icon=":material/water:", layout="wide")

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pandas as pd  # type: ignore[import-untyped]
 import streamlit as st
@@ -18,6 +18,7 @@ from dashboard.queries import Question
 from dashboard.questions import DateRange
 
 log = logging.getLogger(__name__)
+POOL = ThreadPoolExecutor(max_workers=2, thread_name_prefix="warm-up")  # who opens a page meanwhile has the others
 
 
 @st.cache_resource(show_spinner=False, on_release=threading.Event.set)
@@ -78,7 +79,7 @@ def warm_up(locations: Locations) -> None:
         return
     foreseen = [question for page in questions.FORESEEN.values() for question in page(dates, dates)]
     for step in ([questions.segment_names(dates), *foreseen], _chosen_first(dates, locations)):
-        for answer in start_answers(dict.fromkeys(step), locations):
+        for answer in start_answers(dict.fromkeys(step), locations, POOL):
             _rows(answer)
 
 
@@ -99,7 +100,7 @@ def _chosen_first(dates: DateRange, locations: Locations) -> Iterator[Question]:
 
 
 def _find(question: Question, locations: Locations) -> pd.DataFrame | None:
-    return _rows(*start_answers([question], locations))
+    return _rows(*start_answers([question], locations, POOL))
 
 
 def _rows(coming: Future[Answer]) -> pd.DataFrame | None:

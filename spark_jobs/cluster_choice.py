@@ -111,8 +111,6 @@ def choose_candidate(candidates: Sequence[Candidate], choice: ClusterChoice) -> 
     whose silhouette is near the best one, the largest k that still saves enough inertia. Where none is good enough, the
     most stable one.
     """
-    if len(candidates) == 1:
-        return candidates[0], "fixed by num_clusters"
     tried = f"k = {', '.join(str(candidate.k) for candidate in candidates)}"
     good = [
         c for c in candidates if c.smallest_share >= choice.min_smallest_share and c.stability >= choice.min_stability

@@ -12,7 +12,7 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from config.loader import PROJECT_ROOT, Settings
+from config.loader import PROJECT_ROOT, Segmentation, Settings
 from spark_jobs.segment_models import TrainedModel
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def track_model(model: TrainedModel, settings: Settings) -> None:
         from mlflow import MlflowClient  # seconds: only who trains a model waits for it
 
         client = MlflowClient(tracking_uri=uri if "://" in uri else (PROJECT_ROOT / uri).as_uri())
-        log_model(client, model, settings.paths.database)
+        log_model(client, model, settings.pipeline.segmentation, settings.paths.database)
     except Exception as error:  # of MLflow, of its HTTP client, of the file system, of the store of the artifacts
         reason = " ".join(str(error).split()) or repr(error)
         print(
@@ -53,7 +53,7 @@ def track_model(model: TrainedModel, settings: Settings) -> None:
         )
 
 
-def log_model(client: MlflowClient, model: TrainedModel, experiment: str) -> None:
+def log_model(client: MlflowClient, model: TrainedModel, settings: Segmentation, experiment: str) -> None:
     """Log everything about the model to its run, which is made where there is none."""
     from mlflow.entities import Metric, Param, RunTag
 
@@ -64,7 +64,7 @@ def log_model(client: MlflowClient, model: TrainedModel, experiment: str) -> Non
     runs = client.search_runs([experiment_id], f"attributes.run_name = '{model.model_id}'", max_results=1)
     run = runs[0] if runs else client.create_run(experiment_id, run_name=model.model_id)
     now = int(time.time() * 1000)
-    parameters, logged = describe_parameters(model), run.data.params
+    parameters, logged = describe_parameters(model, settings), run.data.params
     client.log_batch(
         run.info.run_id,
         metrics=[Metric(name, value, now, step) for name, value, step in list_metrics(model)],
@@ -79,13 +79,18 @@ def log_model(client: MlflowClient, model: TrainedModel, experiment: str) -> Non
     client.set_terminated(run.info.run_id)
 
 
-def describe_parameters(model: TrainedModel) -> dict[str, str]:
-    """What the model was trained with."""
+def describe_parameters(model: TrainedModel, settings: Segmentation) -> dict[str, str]:
+    """What the model was trained with; `model.json` has the rest."""
     return {
         "k": str(model.k),
         "features": ", ".join(model.features),
         "settings_hash": model.settings_hash,
         "min_sessions": str(model.min_sessions),
+        "num_clusters": str(settings.num_clusters),
+        "seed": str(settings.seed),
+        "num_seeds": str(settings.num_seeds),
+        "max_iterations": str(settings.max_iterations),
+        "winsorised_share": str(settings.winsorised_share),
         "trained_on": str(model.trained_on),
         "training_reason": model.training_reason,
     }

@@ -50,7 +50,8 @@ def train_model(
 ) -> tuple[TrainedModel, PipelineModel]:
     """Fit on users with enough history, one row each. Its clusters are no segments yet, and nothing is decided.
 
-    The same users in whatever order give the same centroids. Raises TooFewUsersError, PreparationError.
+    The same users in whatever order give the same centroids; more than USERS_PER_PARTITION, but for the last digits.
+    Raises TooFewUsersError, PreparationError.
     """
     users = features.count()
     ks = choose_ks(users, settings)
@@ -67,6 +68,10 @@ def train_model(
     prepared.unpersist()
     candidates = tuple(candidate for candidate, _ in fitted.values())
     chosen, k_reason = choose_candidate(candidates, settings.choice)
+    if settings.num_clusters != "auto":
+        k_reason = "fixed by num_clusters"
+    elif too_many := [str(k) for k in settings.choice.candidates if k not in ks]:
+        k_reason += f"; too few users for k = {', '.join(too_many)}"
     settings_hash = hash_settings(settings)
     model_id = f"kmeans-{date}-k{chosen.k}-{settings_hash}"
     pipeline = PipelineModel(stages=[*preparation.pipeline.stages, fitted[chosen.k][1]])

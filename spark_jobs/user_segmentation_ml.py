@@ -134,8 +134,9 @@ def count_transitions(segments: DataFrame, before: DataFrame, date: dt.date) -> 
 def read_features(lakehouse: Lakehouse, date: dt.date, features: Collection[str]) -> DataFrame:
     """user_id, snapshot_date, HISTORY and `features` as doubles, for one date, without users who were forgotten.
 
-    Days since what never happened are as many as the longest window has. Raises SegmentationError for features that
-    user_features does not have, or that it has not for this date.
+    Days since what never happened are as many as the longest window has. A feature that may be null and is for every
+    user, as prices are of a source without any, is told. Raises SegmentationError for features that user_features does
+    not have, or that it has not for this date, and for values that are no finite numbers.
     """
     columns = {column.name: column for column in USER_FEATURES.columns}
     if unknown := sorted(set(features) - set(columns)):
@@ -145,13 +146,21 @@ def read_features(lakehouse: Lakehouse, date: dt.date, features: Collection[str]
     values = {name: F.col(name).cast("double") for name in named}
     values |= {n: F.coalesce(values[n], F.lit(float(LONGEST_WINDOW_DAYS))) for n in named if n.startswith("days_since")}
     rows = users.select("user_id", "snapshot_date", *[value.alias(name) for name, value in values.items()])
-    needed = [name for name in named if not columns[name].is_nullable]
-    missing = rows.agg(*[F.count_if(F.col(name).isNull()).alias(name) for name in needed]).collect()[0]
-    if old := [name for name in needed if missing[name]]:
+    checks = {"users": F.count("*")}
+    checks |= {f"null {name}": F.count_if(F.col(name).isNull()) for name in named}
+    checks |= {f"bad {name}": F.count_if(F.isnan(name) | (F.abs(name) == float("inf"))) for name in named}
+    found = rows.agg(*[count.alias(name) for name, count in checks.items()]).collect()[0]
+    build = f"spark-submit spark_jobs/transform_clickstream.py --start-date {date} builds it again"
+    if old := [name for name in named if found[f"null {name}"] and not columns[name].is_nullable]:
         raise SegmentationError(
             f"user_features {date}: {', '.join(old)} has no value: the date was built before there was such a column; "
-            f"spark-submit spark_jobs/transform_clickstream.py --start-date {date} builds it again"
+            f"{build}"
         )
+    if bad := [f"{name} of {found[f'bad {name}']:,} users" for name in named if found[f"bad {name}"]]:
+        raise SegmentationError(f"user_features {date}: NaN or infinite: {', '.join(bad)}; {build}")
+    for name in named:
+        if 0 < found["users"] == found[f"null {name}"]:
+            print(f"{date}: {name} has no value for any user: all of them count as average in it", file=sys.stderr)
     return rows
 
 

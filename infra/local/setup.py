@@ -1,7 +1,8 @@
-"""Installs everything below `.local/`: `python3.11 -m infra.local.setup`. Standard library only.
+"""Installs everything below `.local/`, and Chromium where it may: `python3.11 -m infra.local.setup`.
 
 Each step keeps a stamp, the hash of what it was made from, so that a second run does nothing. Versions and hashes
-stand in the lock files and in `ivy.xml`; indexes, proxies and certificates are those of the machine.
+stand in the lock files and in `ivy.xml`; indexes, proxies and certificates are those of the machine. Standard library
+only.
 """
 
 from __future__ import annotations

@@ -107,9 +107,9 @@ class Statements:
         pages = self._athena.get_paginator("list_query_executions").paginate(WorkGroup=self._group)
         return sum(len(page["QueryExecutionIds"]) for page in pages)
 
-    def wait_for_rest(self) -> int:
-        """Until there are more than now, and no more for a while; how many more."""
-        before = last = self.count()
+    def wait_for_rest(self, before: int) -> int:
+        """Until there are more than before, and no more for a while; how many more."""
+        last = self.count()
         changed = time.monotonic()
         while last == before or time.monotonic() - changed < REST_SECONDS:
             time.sleep(0.5)
@@ -179,8 +179,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     page = f"http://{layout.stack.bind_host}:{layout.stack.ports.dashboard}/?dates="
     url, others = f"{page}{dates[0]}&dates={dates[-1]}", f"{page}{dates[1]}&dates={dates[-2]}"
     with start_chromium() as browser:
+        statements = Statements(layout)
+        before = statements.count()
         RunningStack(layout=layout, environment={}).kill_and_wait("dashboard")  # no answer is kept any more
-        console.print(f"warmed up with {Statements(layout).wait_for_rest()} statements")
+        console.print(f"warmed up with {statements.wait_for_rest(before)} statements")
         print_visits("after the warm-up", visit_all(browser, layout, url, url))
         print_visits("other dates, for the first time", visit_all(browser, layout, url, others))
         print_visits("the same once more", visit_all(browser, layout, url, others))

@@ -91,7 +91,7 @@ def measure_worth(lakehouse: Lakehouse, folder: Path) -> None:
 def multiply_users(lakehouse: Lakehouse, folder: Path, users: int) -> None:
     """`users` rows of which no two are equal; what is a share stays one."""
     features = lakehouse.spark.read.parquet(str(folder / "features"))
-    copies = features.crossJoin(lakehouse.spark.range(-(-users // USERS)).withColumnRenamed("id", "copy"))
+    copies = features.crossJoin(lakehouse.spark.range(-(-users // features.count())).withColumnRenamed("id", "copy"))
 
     def vary(name: str, number: int) -> Column:
         value = F.coalesce(F.col(name).cast("double"), F.lit(float(LONGEST_WINDOW_DAYS)))
@@ -158,7 +158,7 @@ def measure_step(step: str, folder: Path, users: int) -> Measurement:
         "PYSPARK_PYTHON": sys.executable,
     }  # fmt: skip
     bin_folder = Path(sys.executable).parent
-    program = [sys.executable] if step == "scikit-learn" else [str(bin_folder / "spark-submit")]
+    program = [sys.executable] if step == "scikit-learn" else [str(bin_folder / "spark-submit"), "--master", "local[2]"]
     command = [*program, str(Path(__file__).resolve()), "--step", step, "--folder", str(folder), "--users", str(users)]
     return measure(step, command, environment, folder)
 

@@ -97,6 +97,8 @@ def test_a_tenth_of_the_users_that_becomes_another_persona_is_the_flow_of_the_tr
     # The table says the same without naming anybody: what has left the one segment has come to the other.
     moves = scored.read_dates(SEGMENT_TRANSITIONS, CHANGING[0], CHANGING[-1])
     rows = moves.groupBy("from_segment_id", "to_segment_id").agg(F.sum("users").alias("users")).collect()
+    between = {(row.from_segment_id, row.to_segment_id): row.users for row in rows}
+    assert 0.8 * len(movers) <= between[source, target] - between.get((target, source), 0) <= len(movers) / 0.8
     net = Counter[int | None]()
     for row in rows:
         net[row.from_segment_id] -= row.users

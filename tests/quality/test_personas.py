@@ -33,8 +33,10 @@ def test_auto_finds_the_personas_of_twenty_thousand_users(lakehouse: Lakehouse, 
     rows = scored.select("user_id", "cluster").collect()
     personas = [truth[row.user_id] for row in rows]
     ours = adjusted_rand_score(personas, [row.cluster for row in rows])
-    theirs = KMeans(model.k, n_init=5, random_state=0).fit_predict(collect_scaled(scored))
+    of_scikit_learn = KMeans(model.k, n_init=5, random_state=0).fit_predict(collect_scaled(scored))
+    theirs = adjusted_rand_score(personas, of_scikit_learn)
     assert len(rows) > 0.95 * users
     assert abs(model.k - len(load_personas())) <= 1
     assert ours >= 0.85
-    assert ours >= adjusted_rand_score(personas, theirs) - 0.02
+    assert ours >= theirs - 0.02
+    assert theirs < 0.95  # the personas overlap: nobody could tell them apart without error

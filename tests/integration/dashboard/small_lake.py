@@ -188,16 +188,24 @@ RAW_ROWS = [
 
 
 def run(date: dt.date, **values: Any) -> Row:
-    known = {"run_id": f"scheduled__{date}", "recorded_at": at(date + dt.timedelta(days=1), 1), "event_date": date}
-    return fill(
-        PIPELINE_RUNS, forced=None, warnings=None, gaps=None, remarks=None,
-        job_seconds={"land": 10.0, "transform": 20.5}, **known, **values,
-    )  # fmt: skip
+    known: Row = {"run_id": f"scheduled__{date}", "recorded_at": at(date + dt.timedelta(days=1), 1), "event_date": date}
+    known |= {"job_seconds": {"land": 10.0, "transform": 20.5}}
+    known |= dict.fromkeys(("forced", "warnings", "gaps", "remarks"))
+    return fill(PIPELINE_RUNS, **{**known, **values})
 
 
 RUN_ROWS = [
     run(FIRST, produced=100, landed=100, quarantined=2, duplicates=1, clean=97),
-    run(MIDDLE, produced=50, landed=49, quarantined=0, duplicates=0, clean=49),  # one record was lost
+    run(  # one record was lost
+        MIDDLE,
+        produced=50,
+        landed=49,
+        quarantined=0,
+        duplicates=0,
+        clean=49,
+        warnings='["check_columns.warn_events"]',
+        forced='[{"job": "transform", "by": "ann"}]',
+    ),
     run(LAST, produced=None, landed=80, quarantined=3, duplicates=0, clean=77),
 ]
 

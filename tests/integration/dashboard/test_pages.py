@@ -25,7 +25,7 @@ from tests.integration.dashboard.conftest import count_queries, forget
 from tests.integration.dashboard.small_lake import FIRST, LAST, LEAVING, LOYAL, MIDDLE, NEW, ODD_USER
 from tests.running_stack import RunningStack, free_ports, wait_until
 
-FOLDER = PROJECT_ROOT / "dashboard" / "pages"
+FOLDER = PROJECT_ROOT / "dashboard" / "app_pages"
 PAGES = sorted(file.stem for file in FOLDER.glob("*.py"))
 LABELS = {LOYAL: "loyal buyers", LEAVING: "leaving <soon>", NEW: "new"}
 SECONDS = 60
@@ -38,7 +38,7 @@ def open_page(page: str, **url: str | list[str]) -> AppTest:
     test = AppTest.from_file(str(FOLDER.parent / "streamlit_app.py"), default_timeout=SECONDS)
     follow(test, url)
     if page != "overview":  # AppTest knows the other pages after a first run
-        test.switch_page(f"pages/{page}.py")
+        test.switch_page(f"app_pages/{page}.py")
         follow(test, url)
     return test
 
@@ -74,6 +74,22 @@ def assert_shown(test: AppTest) -> None:
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_shows_itself_without_an_error(page: str) -> None:
     assert_shown(open_page(page))
+
+
+@pytest.mark.parametrize(
+    ("page", "charts"),
+    [
+        ("overview", {"users", "sessions", "events", "revenue", "conversion"}),
+        ("segments", {"sizes", "scatter", "heat"}),
+        ("movement", {"sankey", "matrix"}),
+        ("funnel", {"funnel", "groups"}),
+        ("user", {"journey"}),
+        ("data_quality", {"records", "late"}),
+    ],
+)
+def test_a_page_draws_its_charts(page: str, charts: set[str]) -> None:
+    drawn = open_page(page, **({"user": "anna"} if page == "user" else {})).get("plotly_chart")
+    assert {chart.proto.id.rpartition("-")[2] for chart in drawn} == charts
 
 
 def test_the_overview_compares_the_last_date_with_the_same_weekday_before() -> None:
@@ -253,6 +269,9 @@ def test_data_quality_shows_what_was_refused_and_what_was_late() -> None:
     assert any(caption.value.startswith("3 records, 1.3 % of those") for caption in test.caption)
     assert runs[0]["run"].endswith(f"/dags/clickstream_pipeline/runs/scheduled__{LAST}")
     assert runs[0]["Spark jobs (s)"] == 30.5
+    assert [(row["warned by"], row["forced"]) for row in runs] == [
+        ("", ""), ("check_columns.warn_events", "job transform, by ann"), ("", ""),
+    ]  # fmt: skip
 
 
 def test_a_second_view_of_unchanged_data_starts_no_query(lake: RunningStack) -> None:
@@ -292,6 +311,9 @@ def test_narrower_dates_start_no_query_where_rows_are_by_date(lake: RunningStack
     assert metrics(numbers["funnel"])["Cart abandonment"][0] == "50.0 %"
     assert [row["event_date"] for row in tables(numbers["data_quality"])[0]] == [FIRST, MIDDLE]
     assert "Nothing was quarantined" in messages(numbers["data_quality"])
+    shown = tables(open_page("data_quality", dates=["2025-04-02", "2025-04-08"]))[1]
+    assert count_queries(lake) == before  # the examples of its newest date were shown before
+    assert [row["records"] for row in shown] == [4, 1]
     assert "failed in" in messages(numbers["overview"])  # the date after them: nobody made it good
 
 
@@ -404,6 +426,23 @@ def test_a_table_that_is_missing_is_named(lake: RunningStack) -> None:
     assert "segment_profiles" in said
 
 
+def test_tables_without_a_row_say_how_to_fill_them(
+    lake: RunningStack, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog, full = open_catalog(lake.settings), lake.settings.paths.database
+    catalog.create_namespace("bare", {"location": f"s3://{lake.settings.environment.aws.bucket}/bare"})
+    for _, name in catalog.list_tables(full):
+        table = catalog.load_table((full, name))
+        catalog.create_table(("bare", name), table.schema(), partition_spec=table.spec())
+    paths = write_altered(tmp_path, CONFIG_DIR / "s3_paths.yaml", lambda content: content.update(database="bare"))
+    monkeypatch.setenv("LAKEHOUSE_PATHS", paths)
+    forget()
+    for page in [page for page in PAGES if page != "ask_athena"]:
+        said = messages(open_page(page))
+        assert "Nothing here yet" in said, page
+        assert "make run" in said or "The next run of the pipeline makes them" in said, page
+
+
 def test_an_empty_lake_says_how_to_fill_it(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = write_altered(tmp_path, CONFIG_DIR / "s3_paths.yaml", lambda content: content.update(database="nothing"))
     monkeypatch.setenv("LAKEHOUSE_PATHS", paths)
@@ -416,7 +455,7 @@ def test_an_empty_lake_says_how_to_fill_it(tmp_path: Any, monkeypatch: pytest.Mo
 
 def test_a_filter_of_a_link_survives_a_page_that_does_not_use_it() -> None:
     test = open_page("user", segment="loyal buyers", device="desktop")
-    test.switch_page("pages/overview.py").run()
+    test.switch_page("app_pages/overview.py").run()
     assert metrics(test)["Sessions"][0] == "1"
 
 

@@ -15,7 +15,11 @@ from dashboard.lake import (
     estimate_price,
     explain,
 )
+from infra.local.athena.failures import UNAVAILABLE_REASON
 
+THROTTLED = ClientError({"Error": {"Code": "ThrottlingException", "Message": "Rate exceeded"}}, "GetQueryExecution")
+BROKEN = ClientError({"Error": {"Code": "?"}, "ResponseMetadata": {"HTTPStatusCode": 503}}, "GetTables")  # type: ignore[typeddict-item]
+DENIED = ClientError({"Error": {"Code": "AccessDeniedException", "Message": "no"}}, "GetTables")
 NO_DATABASE = ClientError({"Error": {"Code": "EntityNotFoundException", "Message": "x not found"}}, "GetTables")
 
 
@@ -27,6 +31,10 @@ NO_DATABASE = ClientError({"Error": {"Code": "EntityNotFoundException", "Message
         (UnsupportedType("Unsupported Athena type: interval"), QueryRefusedError, "CAST it to varchar"),
         (EndpointConnectionError(endpoint_url="http://127.0.0.1:1"), ServiceAwayError, "make up"),
         (NO_DATABASE, EmptyLakeError, "make run"),
+        (THROTTLED, ServiceAwayError, "reload"),
+        (BROKEN, ServiceAwayError, "reload"),
+        (QueryFailed(UNAVAILABLE_REASON.format("refused")), ServiceAwayError, "reload"),
+        (DENIED, QueryRefusedError, "make logs"),
     ],
 )
 def test_an_error_says_what_to_do(error: Exception, kind: type[Exception], remedy: str) -> None:

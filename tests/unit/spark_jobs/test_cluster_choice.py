@@ -26,9 +26,10 @@ def candidate(k: int, silhouette: float, **changes: Any) -> Candidate:
     return Candidate(k=k, silhouette=silhouette, **{**values, **changes})
 
 
-def test_a_single_k_is_fixed() -> None:
-    only = candidate(5, -0.2, stability=0.1)
-    assert choose_candidate([only], CHOICE) == (only, "fixed by num_clusters")
+def test_a_single_k_is_taken_and_judged_like_others() -> None:
+    assert choose_candidate([candidate(5, 0.4)], CHOICE)[1] == "silhouette 0.400, best of k = 5"
+    chosen, reason = choose_candidate([candidate(5, -0.2, stability=0.1)], CHOICE)
+    assert (chosen.k, reason.startswith("none of k = 5 has")) == (5, True)
 
 
 def test_the_best_silhouette_wins_and_the_reason_says_so() -> None:

@@ -45,6 +45,13 @@ def test_windows_count_whole_days_and_no_later_date(spark: SparkSession) -> None
     assert row.days_since_last_event == 0.5
 
 
+def test_no_feature_takes_a_round_through_python(spark: SparkSession) -> None:
+    features = build_features(daily_rows(spark, {"event_date": date(2025, 4, 1)}), [date(2025, 4, 1)])
+    plan = features._jdf.queryExecution().toString()
+    assert "Aggregate" in plan
+    assert "Python" not in plan
+
+
 def test_rates_and_shares_are_those_of_the_sums(spark: SparkSession) -> None:
     saturday = date(2025, 4, 5)
     daily = daily_rows(

@@ -67,7 +67,16 @@ def _variables() -> Iterator[None]:
 def settings_with(uri: str | None) -> Settings:
     settings = config.load("local")
     environment = dataclasses.replace(settings.environment, mlflow_tracking_uri=uri)
-    return dataclasses.replace(settings, environment=environment)
+    segmentation = dataclasses.replace(
+        settings.pipeline.segmentation,
+        num_clusters="auto",
+        seed=5,
+        num_seeds=4,
+        max_iterations=30,
+        winsorised_share=0.01,
+    )
+    pipeline = dataclasses.replace(settings.pipeline, segmentation=segmentation)
+    return dataclasses.replace(settings, environment=environment, pipeline=pipeline)
 
 
 def read_runs(folder: Path) -> tuple[Any, list[Any]]:
@@ -92,6 +101,11 @@ def test_a_run_holds_parameters_scores_of_every_k_the_row_and_a_chart(
         "features": "events_sum_30d, search_rate_30d",
         "settings_hash": "0a1b2c3d",
         "min_sessions": "3",
+        "num_clusters": "auto",
+        "seed": "5",
+        "num_seeds": "4",
+        "max_iterations": "30",
+        "winsorised_share": "0.01",
         "trained_on": "2025-04-01",
         "training_reason": "schedule",
     }

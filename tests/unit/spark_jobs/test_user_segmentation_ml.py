@@ -294,6 +294,18 @@ def test_auto_tries_every_candidate_and_finds_the_three_groups(lake_of_groups: L
     assert model.k_reason.startswith("silhouette ")
 
 
+def test_of_few_users_the_larger_k_are_not_tried_and_the_reason_says_so(
+    lake_of_groups: Lakehouse, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configure(lake_of_groups, num_clusters="auto")
+    features = features_frame(lake_of_groups.spark, SEEKERS, FIRST)  # five, none of whom bought anything
+    settings = lake_of_groups.settings.pipeline.segmentation
+    model, _ = train_model(features, FIRST, "first", settings, lake_of_groups.models_path)
+    assert [scores.k for scores in model.candidates] == [2]
+    assert model.k_reason.endswith("; too few users for k = 3, 4")
+    assert "2025-04-01: purchases_sum_30d is left out: it is the same for all users" in capsys.readouterr().err
+
+
 def test_the_order_of_the_users_changes_no_digit_of_the_centroids(lake_of_groups: Lakehouse) -> None:
     features = features_frame(lake_of_groups.spark, ON_FIRST, FIRST)
     settings = lake_of_groups.settings.pipeline.segmentation
@@ -338,6 +350,45 @@ def test_users_who_cannot_be_clustered_are_all_new_and_it_is_said_why(
     }
     (profile,) = lake.read_dates(SEGMENT_PROFILES, day, day).collect()
     assert (profile.users, profile.story.startswith("We hardly know them.")) == (len(users), True)
+
+
+def test_a_model_goes_on_where_there_are_too_few_users_for_another(
+    lake_of_groups: Lakehouse, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lake, day = lake_of_groups, date(2025, 6, 1)
+    rebuild_features(lake, day, users=BUYERS)
+    reports = [found for found in segment_dates(lake, [day], must_train=True) if found["date"] == str(day)]
+    champion = first_model(lake).model_id
+    assert reports == [{"date": "2025-06-01", "model": champion, "segments": {"buyers": len(BUYERS)}}]
+    said = "2025-06-01: no model was trained: 4 users with 1 sessions or more are too few for 3 clusters"
+    assert f"{said}; {champion} goes on" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_a_value_that_is_no_number_is_refused_under_a_model_too_and_the_date_keeps_its_segments(
+    lake_of_groups: Lakehouse, value: float
+) -> None:
+    lake, day = lake_of_groups, date(2025, 6, 2)
+    rebuild_features(lake, day)
+    assert score(lake, day) == ["06-02"]
+    before = sorted(lake.read_dates(USER_SEGMENTS, day, day).collect())
+    rebuild_features(lake, day, users=ON_FIRST | {"seek0": (20, 0, value)})
+    with pytest.raises(SegmentationError, match=r"2025-06-02: NaN or infinite: search_rate_30d of 1 users; .*06-02"):
+        score(lake, day)
+    assert sorted(lake.read_dates(USER_SEGMENTS, day, day).collect()) == before
+    rebuild_features(lake, day)
+    assert score(lake, day) == ["06-02"]
+
+
+def test_a_feature_that_no_user_has_a_value_of_is_told(
+    lake_of_groups: Lakehouse, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lake, day = lake_of_groups, date(2025, 6, 3)
+    without = features_frame(lake.spark, ON_FIRST, day).withColumn("price_level_mean_30d", F.lit(None).cast("double"))
+    lake.replace_dates(USER_FEATURES, without, [day])
+    read_features(lake, day, ("events_sum_30d", "price_level_mean_30d"))
+    said = capsys.readouterr().err
+    assert said == "2025-06-03: price_level_mean_30d has no value for any user: all of them count as average in it\n"
 
 
 def test_users_with_too_little_history_are_new_and_do_not_move_a_centroid(lake_of_groups: Lakehouse) -> None:

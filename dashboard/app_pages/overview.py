@@ -25,7 +25,7 @@ def show_banner(faults: list[str]) -> None:
     if faults:
         more = [f"- and {len(faults) - SHOWN_FAULTS} more"] if len(faults) > SHOWN_FAULTS else []
         lines = [f"- {fault}" for fault in faults[:SHOWN_FAULTS]]
-        st.error("\n".join(["**Look at Data quality.**", *lines, *more]), icon="⚠️")
+        st.error("\n".join(["**Look at Data quality.**", *lines, *more]), icon=":material/warning:")
 
 
 def show_metrics(now: pd.Series, before: pd.Series, currency: str) -> None:

@@ -45,9 +45,12 @@ def show_runs(runs: pd.DataFrame, airflow_url: str | None) -> None:
 def show_counts(runs: pd.DataFrame) -> None:
     """What became of the records of each date, and whether it adds up."""
     if faults := find_faults(runs):
-        st.error("\n".join(f"- {fault}" for fault in faults), icon="⚠️")
+        st.error("\n".join(f"- {fault}" for fault in faults), icon=":material/warning:")
     else:
-        st.success("Nothing that was produced is missing; landed = clean + quarantined + duplicates.", icon="✅")
+        st.success(
+            "Nothing that was produced is missing; landed = clean + quarantined + duplicates.",
+            icon=":material/check_circle:",
+        )
     show(draw_stack(runs, "event_date", PARTS, "Landed records by date"), "What became of the records", key="records")
     counts = ["event_date", "produced", "requeued", "landed", "clean", "quarantined", "duplicates", "too_late"]
     st.dataframe(runs[counts], hide_index=True)
@@ -87,7 +90,7 @@ def show_late_events(landed: pd.DataFrame, count: int) -> None:
 
 with page("Did every record arrive, and what was wrong with those that were refused?"):
     for failure in describe_failed_runs():
-        st.error(failure, icon="⚠️")
+        st.error(failure, icon=":material/warning:")
     filters = chosen_filters()
     dates, default = filters.dates, filters.default
     runs = ask_days(questions.runs, "event_date", dates, default)

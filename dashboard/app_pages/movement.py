@@ -90,7 +90,7 @@ with page("Who changed segment between the first and the last of the dates?"):
     )  # fmt: skip
     if segment is not None:
         left = ask(questions.left_segment(dates, int(segment)))
-        count = int(flows.set_index("segment")["went out"][labels[segment]])
+        count = int(flows.set_index("segment")["went out"].get(labels[segment], 0))
         shown = f"; the {MANY_ROWS:,} who spent most are listed" if count > MANY_ROWS else ""
         st.markdown(
             f"{count:,} users left **{labels[segment]}**{shown}. *segment now* is empty for who is no user any more."
