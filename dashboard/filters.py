@@ -81,9 +81,14 @@ def read_segment_range() -> DateRange:
     return DateRange(found["first_date"], found["last_date"])
 
 
+def read_segment_names(dates: DateRange, default: DateRange) -> pd.DataFrame:
+    """The segments of each of the dates."""
+    return ask_days(questions.segment_names, "snapshot_date", dates, default)
+
+
 def read_labels(dates: DateRange, default: DateRange) -> dict[int, str]:
     """Segment id -> what it is shown as, for every segment of the dates, by its newest name."""
-    names = ask_days(questions.segment_names, "snapshot_date", dates, default)
+    names = read_segment_names(dates, default)
     found = names.sort_values("snapshot_date").drop_duplicates("segment_id", keep="last").sort_values("segment_id")
     return label_segments(dict(zip(map(int, found["segment_id"]), found["segment_name"], strict=True)))
 

@@ -7,7 +7,7 @@ What has rows by date is asked for the dates that are shown by default; whoever 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from dashboard.queries import Question
 DAY = dt.timedelta(days=1)
 WEEK = 7 * DAY
 MANY_ROWS = 10_000  # of users; more are for Ask Athena
-SAMPLE_USERS, SUGGESTED_USERS = 1_000, 10
+SAMPLE_USERS, SUGGESTED_USERS = 500, 10
 MOST_EVENTS = 5_000  # of one user
 
 
@@ -72,12 +72,12 @@ def funnel_by_category(dates: DateRange, device: str | None, segments: tuple[int
     )  # fmt: skip
 
 
-def profiles(date: dt.date) -> Question:
-    return Question.of("profiles", date=date)
+def profiles(dates: DateRange) -> Question:
+    return Question.of("profiles", first=dates.first, last=dates.last)
 
 
-def model(date: dt.date) -> Question:
-    return Question.of("model", date=date)
+def models(dates: DateRange) -> Question:
+    return Question.of("models", first=dates.first, last=dates.last)
 
 
 def sample(date: dt.date, segments: tuple[int, ...]) -> Question:
@@ -123,13 +123,23 @@ def of_user(user: str, dates: DateRange) -> tuple[Question, Question, Question, 
     )
 
 
-def of_segments(date: dt.date, segments: tuple[int, ...] = ()) -> tuple[Question, ...]:
-    return profiles(date), profiles(date - DAY), model(date), sample(date, segments)
-
-
 def of_movement(dates: DateRange) -> tuple[Question, ...]:
     """Of two dates that have segments."""
-    return profiles(dates.first), profiles(dates.last), moves(dates), spending(dates.first)
+    return moves(dates), spending(dates.first)
+
+
+def with_day_before(date: dt.date) -> DateRange:
+    return DateRange(date - DAY, date)
+
+
+def day_longer(default: DateRange) -> DateRange:
+    """What holds each of the dates and the one before."""
+    return DateRange(default.first - DAY, default.last)
+
+
+def of_segments(dates: DateRange, default: DateRange) -> tuple[Question, ...]:
+    days = day_longer(default).cover(with_day_before(dates.last))
+    return profiles(days), models(days)
 
 
 def week_longer(default: DateRange) -> DateRange:
@@ -151,7 +161,7 @@ Foreseen = Callable[[DateRange, DateRange], tuple[Question, ...]]
 # Title of a page -> what it asks of its dates, and the default ones, where nothing else is chosen.
 FORESEEN: dict[str, Foreseen] = {
     "Overview": of_overview,
-    "Segments": lambda dates, _: of_segments(dates.last),
+    "Segments": of_segments,
     "Movement": lambda *_: (segment_dates(),),
     "Funnel": lambda dates, default: (sessions_by_day(week_longer(default).cover(dates)),),
     "User": lambda dates, _: (some_users(dates.last),),
@@ -183,11 +193,17 @@ def movement_dates(chosen: DateRange, known: pd.DataFrame) -> DateRange | None:
     return found if found.first < found.last else None
 
 
-def best_segment(found: pd.DataFrame, spent: pd.DataFrame) -> int:
-    """Of the profiles of a date the segment that spent most, which Movement shows first."""
-    return int(
-        pd.concat([spent["segment_id"][spent["segment_id"].isin(found["segment_id"])], found["segment_id"]]).iloc[0]
-    )
+def segments_of(names: pd.DataFrame, date: dt.date) -> list[int]:
+    """Ids of the segments of a date, of the answer to `segment_names`."""
+    return [int(segment) for segment in names["segment_id"][names["snapshot_date"] == date]]
+
+
+def best_segment(segments: Sequence[int], spent: pd.DataFrame) -> int:
+    """Of the segments of a date, one at least, the one that spent most, which Movement shows first.
+
+    `spent` is the answer to `spending`.
+    """
+    return next((int(segment) for segment in spent["segment_id"] if segment in segments), segments[0])
 
 
 def refused_dates(found: pd.DataFrame) -> list[dt.date]:

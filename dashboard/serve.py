@@ -6,6 +6,7 @@ opens a page.
 
 from __future__ import annotations
 
+import gc
 import sys
 import threading
 import time
@@ -30,6 +31,7 @@ def warm_when_running() -> None:
 
 
 if __name__ == "__main__":
+    gc.freeze()  # Streamlit collects garbage after every run of a page: what was imported is none
     threading.Thread(target=warm_when_running, daemon=True).start()
     try:
         sys.exit(main(prog_name="streamlit"))

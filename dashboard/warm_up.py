@@ -15,7 +15,7 @@ from dashboard import questions
 from dashboard.answers import Locations, start_answers
 from dashboard.lake import Answer, EmptyLakeError, Lake, LakeError, ServiceAwayError, open_lake
 from dashboard.queries import Question
-from dashboard.questions import DateRange
+from dashboard.questions import DateRange, segments_of
 
 log = logging.getLogger(__name__)
 POOL = ThreadPoolExecutor(max_workers=2, thread_name_prefix="warm-up")  # who opens a page meanwhile has the others
@@ -84,16 +84,17 @@ def warm_up(locations: Locations) -> None:
 
 
 def _chosen_first(dates: DateRange, locations: Locations) -> Iterator[Question]:
-    """What follows from answers: the users of the first segment, moves and who left the best one, refused records."""
-    if (profiles := _find(questions.profiles(dates.last), locations)) is not None and len(profiles):
-        yield questions.segment_users(dates.last, int(profiles["segment_id"].iloc[0]))
+    """What follows from answers: users of the first segment, moves and who left the best one, refused records."""
+    yield questions.sample(dates.last, ())
+    names = _find(questions.segment_names(dates), locations)
+    if names is not None and (newest := segments_of(names, dates.last)):
+        yield questions.segment_users(dates.last, newest[0])
     known = _find(questions.segment_dates(), locations)
     if known is not None and (ends := questions.movement_dates(dates, known)):
         yield from questions.of_movement(ends)
-        profiles = _find(questions.profiles(ends.first), locations)
         spent = _find(questions.spending(ends.first), locations)
-        if profiles is not None and len(profiles) and spent is not None:
-            yield questions.left_segment(ends, questions.best_segment(profiles, spent))
+        if names is not None and spent is not None and (options := segments_of(names, ends.first)):
+            yield questions.left_segment(ends, questions.best_segment(options, spent))
     runs = _find(questions.runs(dates), locations)
     if runs is not None and (refused := questions.refused_dates(runs)):
         yield questions.quarantine_examples(refused[0])

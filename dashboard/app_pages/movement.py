@@ -8,10 +8,10 @@ import streamlit as st
 from dashboard import questions, wording
 from dashboard.answers import ask, ask_ahead
 from dashboard.charts import draw_matrix, show
-from dashboard.filters import chosen_filters, read_segment_range
+from dashboard.filters import chosen_filters, read_segment_names, read_segment_range
 from dashboard.lake import EmptyLakeError, open_lake
 from dashboard.page import page
-from dashboard.questions import MANY_ROWS, DateRange
+from dashboard.questions import MANY_ROWS, DateRange, segments_of
 from spark_jobs.segment_charts import IS_NO_USER, WAS_NO_USER, draw_transitions
 
 
@@ -56,21 +56,34 @@ def as_transitions(moves: pd.DataFrame) -> list[dict[str, int | None]]:
     ]
 
 
-def find_two_dates() -> DateRange:
-    """The ends of the dates in the sidebar, where they have segments. Raises EmptyLakeError."""
-    known, chosen = read_segment_range(), chosen_filters().dates
+def find_two_dates() -> tuple[DateRange, list[int]]:
+    """The ends of the dates in the sidebar, where they have segments, and those of the first. Raises EmptyLakeError."""
+    known, chosen, default = read_segment_range(), chosen_filters().dates, chosen_filters().default
     found = questions.movement_dates(chosen, ask(questions.segment_dates()))
     ask_ahead(questions.of_movement(found) if found else ())
-    if found is None or any(ask(questions.profiles(date)).empty for date in (found.first, found.last)):
+    names = read_segment_names(chosen, default)
+    if found is None or not (before := segments_of(names, found.first)) or not segments_of(names, found.last):
         raise EmptyLakeError(
             f"There are not two dates with segments at the ends of {chosen.first} to {chosen.last}.",
             f"Choose two dates from {known.first} to {known.last}.",
         )
-    return found
+    return found, before
 
 
-with page("Who changed segment between the first and the last of the dates?"):
-    dates, labels = find_two_dates(), chosen_filters().labels
+def choose_segment(dates: DateRange, segments: list[int], labels: dict[int, str]) -> int | None:
+    """Of the segments of the first date; who left it is on its way from then on."""
+    best = questions.best_segment(segments, ask(questions.spending(dates.first)))
+    segment = st.selectbox(
+        "Who left", segments, segments.index(best), format_func=lambda found: labels[found], key="left",
+        help="The segment whose users spent most in the 30 days up to the first date is chosen first.",
+        bind="query-params",
+    )  # fmt: skip
+    ask_ahead([] if segment is None else [questions.left_segment(dates, segment)])
+    return segment
+
+
+def show_moves(dates: DateRange, labels: dict[int, str]) -> pd.DataFrame:
+    """All moves between the two dates; returns the rows of `count_flows`."""
     moves = ask(questions.moves(dates))
     st.subheader(f"From {dates.first} to {dates.last}", anchor=False)
     figure = draw_transitions(as_transitions(moves), labels)
@@ -79,25 +92,30 @@ with page("Who changed segment between the first and the last of the dates?"):
     show(draw_matrix(matrix), "Users by segment before and after, as a table of numbers", key="matrix")
     flows = count_flows(matrix)
     st.dataframe(flows, hide_index=True)
+    return flows
 
-    profiles = ask(questions.profiles(dates.first))
-    options = [int(segment) for segment in profiles["segment_id"]]
-    best = questions.best_segment(profiles, ask(questions.spending(dates.first)))
-    segment = st.selectbox(
-        "Who left", options, options.index(best), format_func=lambda found: labels[found], key="left",
-        help="The segment whose users spent most in the 30 days up to the first date is chosen first.",
-        bind="query-params",
+
+def show_leavers(dates: DateRange, segment: int, label: str, flows: pd.DataFrame) -> None:
+    """The users who left one segment, and a file of them."""
+    left = ask(questions.left_segment(dates, segment))
+    count = int(flows.set_index("segment")["went out"].get(label, 0))
+    shown = f"; the {MANY_ROWS:,} who spent most are listed" if count > MANY_ROWS else ""
+    st.markdown(f"{count:,} users left **{label}**{shown}. *segment now* is empty for who is no user any more.")
+    currency = open_lake().settings.pipeline.dashboard.currency
+    st.dataframe(wording.label(left, currency), hide_index=True, height=300)
+    st.download_button(
+        "As CSV", left.to_csv(index=False), f"left_{segment}_{dates.first}_{dates.last}.csv", "text/csv",
+        on_click="ignore",
     )  # fmt: skip
+
+
+with page("Who changed segment between the first and the last of the dates?"):
+    (dates, segments), labels = find_two_dates(), chosen_filters().labels
+    above, below = st.container(), st.container()
+    with below:
+        segment = choose_segment(dates, segments, labels)
+    with above:
+        flows = show_moves(dates, labels)
     if segment is not None:
-        left = ask(questions.left_segment(dates, int(segment)))
-        count = int(flows.set_index("segment")["went out"].get(labels[segment], 0))
-        shown = f"; the {MANY_ROWS:,} who spent most are listed" if count > MANY_ROWS else ""
-        st.markdown(
-            f"{count:,} users left **{labels[segment]}**{shown}. *segment now* is empty for who is no user any more."
-        )
-        currency = open_lake().settings.pipeline.dashboard.currency
-        st.dataframe(wording.label(left, currency), hide_index=True, height=300)
-        st.download_button(
-            "As CSV", left.to_csv(index=False), f"left_{segment}_{dates.first}_{dates.last}.csv", "text/csv",
-            on_click="ignore",
-        )  # fmt: skip
+        with below:
+            show_leavers(dates, segment, labels[segment], flows)

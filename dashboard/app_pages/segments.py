@@ -14,10 +14,10 @@ from sklearn.preprocessing import StandardScaler  # type: ignore[import-untyped]
 from dashboard import questions, wording
 from dashboard.answers import ask, ask_ahead
 from dashboard.charts import show
-from dashboard.filters import chosen_filters, read_segment_range
+from dashboard.filters import ask_days, chosen_filters, read_segment_range
 from dashboard.lake import EmptyLakeError, open_lake
 from dashboard.page import page
-from dashboard.questions import DAY, MANY_ROWS
+from dashboard.questions import DAY, MANY_ROWS, day_longer, with_day_before
 from spark_jobs.segment_charts import draw_profile_heatmap, draw_scatter, draw_sizes, project
 
 
@@ -66,9 +66,9 @@ def show_table(profiles: pd.DataFrame, before: pd.DataFrame, labels: dict[int, s
     )
 
 
-def show_scatter(date: dt.date, chosen: tuple[int, ...]) -> None:
-    """A sample of the users of the chosen segments in two dimensions."""
-    model, sample = ask(questions.model(date)), ask(questions.sample(date, chosen))
+def show_scatter(date: dt.date, model: pd.DataFrame, chosen: tuple[int, ...]) -> None:
+    """A sample of the users of the chosen segments in two dimensions; `model` is the row of the date's, if any."""
+    sample = ask(questions.sample(date, chosen))
     if model.empty or sample.empty:
         st.info(
             "No model has scored these users: there is no scatter plot. The first run with enough users trains one."
@@ -88,14 +88,18 @@ def show_scatter(date: dt.date, chosen: tuple[int, ...]) -> None:
     )
 
 
-def show_users(date: dt.date, profiles: pd.DataFrame, labels: dict[int, str], currency: str) -> None:
-    """The users of one segment, and a file of them."""
+def choose_segment(date: dt.date, profiles: pd.DataFrame, labels: dict[int, str]) -> int | None:
+    """Of the date's; its users are on their way from then on."""
     st.subheader("Users of a segment", anchor=False)
     options = [int(segment) for segment in profiles["segment_id"]]
     segment = st.selectbox("Segment", options, format_func=labels.__getitem__, key="users_of", bind="query-params")
-    if segment is None:
-        return
-    users = ask(questions.segment_users(date, int(segment)))
+    ask_ahead([] if segment is None else [questions.segment_users(date, segment)])
+    return segment
+
+
+def show_users(date: dt.date, segment: int, labels: dict[int, str], currency: str) -> None:
+    """The users of one segment, and a file of them."""
+    users = ask(questions.segment_users(date, segment))
     before = [labels.get(int(s), f"segment {int(s)}") if pd.notna(s) else None for s in users["previous_segment_id"]]
     shown = users.assign(previous_segment_id=before)
     st.dataframe(wording.label(shown, currency), hide_index=True, height=300)
@@ -110,25 +114,37 @@ def show_users(date: dt.date, profiles: pd.DataFrame, labels: dict[int, str], cu
 with page("Who are the users, and how many of each kind?"):
     filters = chosen_filters()
     date, chosen, labels = filters.dates.last, filters.segments, filters.labels
-    ask_ahead(questions.of_segments(date, chosen))
-    every = ask(questions.profiles(date))
+    ask_ahead([questions.sample(date, chosen)])
+    days, default = with_day_before(date), day_longer(filters.default)
+    found = ask_days(questions.profiles, "snapshot_date", days, default)
+    every, before = (found[found["snapshot_date"] == day] for day in (date, date - DAY))
     if every.empty:
         known = read_segment_range()
         raise EmptyLakeError(f"{date} has no segments.", f"Choose a last date from {known.first} to {known.last}.")
-    before = ask(questions.profiles(date - DAY))
-    shown, shown_before = (
-        (every[every["segment_id"].isin(chosen)], before[before["segment_id"].isin(chosen)])
-        if chosen
-        else (every, before)
-    )
-    st.subheader(f"{date:%A, %d %B %Y}", anchor=False)
-    st.caption(f"Changes are against {date - DAY:%A, %d %B}.")
-    show_table(shown, shown_before, labels)
-    profiles = parse_profiles(shown)
-    left, right = st.columns(2)
-    with left:
-        show(draw_sizes(profiles), "Users of each segment", key="sizes")
-    with right:
-        show_scatter(date, chosen)
-    show(draw_profile_heatmap(profiles), "Standard deviations of each segment from all users, by feature", key="heat")
-    show_users(date, every, labels, open_lake().settings.pipeline.dashboard.currency)
+    above, below = st.container(), st.container()
+    with below:
+        segment = choose_segment(date, every, labels)
+    with above:
+        shown, shown_before = (
+            (every[every["segment_id"].isin(chosen)], before[before["segment_id"].isin(chosen)])
+            if chosen
+            else (every, before)
+        )
+        st.subheader(f"{date:%A, %d %B %Y}", anchor=False)
+        st.caption(f"Changes are against {date - DAY:%A, %d %B}.")
+        show_table(shown, shown_before, labels)
+        profiles = parse_profiles(shown)
+        left, right = st.columns(2)
+        with left:
+            show(draw_sizes(profiles), "Users of each segment", key="sizes")
+        with right:
+            models = ask(questions.models(default.cover(days)))
+            show_scatter(date, models[models["model_id"].isin(every["model_id"])], chosen)
+        show(
+            draw_profile_heatmap(profiles),
+            "Standard deviations of each segment from all users, by feature",
+            key="heat",
+        )
+    if segment is not None:
+        with below:
+            show_users(date, segment, labels, open_lake().settings.pipeline.dashboard.currency)

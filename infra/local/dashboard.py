@@ -33,7 +33,8 @@ def dashboard_service(layout: Layout) -> Service:
 
 
 def streamlit_command(host: str, port: int) -> tuple[str, ...]:
-    options = (f"--server.address={host}", f"--server.port={port}")
+    """A server that looks for no changed files: it would look through all that is imported for each new window."""
+    options = (f"--server.address={host}", f"--server.port={port}", "--server.fileWatcherType=none")
     return (str(VENV / "bin" / "python"), "-m", "dashboard.serve", "run", str(APP), *options)
 
 

@@ -13,10 +13,13 @@ from dashboard.questions import (
     FORESEEN,
     DateRange,
     best_segment,
+    day_longer,
     default_dates,
     movement_dates,
     refused_dates,
+    segments_of,
     week_longer,
+    with_day_before,
     with_week_before,
 )
 
@@ -65,11 +68,23 @@ def test_dates_within_the_default_ones_are_answered_by_these() -> None:
         assert default.cover(DateRange(day(first), day(last))) == DateRange(day(first), day(last))
 
 
+def test_the_default_profiles_hold_every_day_before() -> None:
+    default = DateRange(day(10), day(20))
+    for last in (10, 15, 20):
+        assert day_longer(default).cover(with_day_before(day(last))) == DateRange(day(9), day(20))
+    assert day_longer(default).cover(with_day_before(day(9))) == DateRange(day(8), day(9))
+
+
+def test_the_segments_of_a_date_are_its_own() -> None:
+    names = pd.DataFrame({"snapshot_date": [day(1), day(1), day(2)], "segment_id": [0, 2, 1]})
+    assert segments_of(names, day(1)) == [0, 2]
+    assert segments_of(names, day(3)) == []
+
+
 def test_the_best_segment_spent_most_or_is_the_first() -> None:
-    profiles = pd.DataFrame({"segment_id": [0, 1, 2]})
-    assert best_segment(profiles, pd.DataFrame({"segment_id": [2, 1]})) == 2
-    assert best_segment(profiles, pd.DataFrame({"segment_id": []})) == 0
-    assert best_segment(profiles, pd.DataFrame({"segment_id": [7, 1]})) == 1  # 7 has no profile yet
+    assert best_segment([0, 1, 2], pd.DataFrame({"segment_id": [2, 1]})) == 2
+    assert best_segment([0, 1, 2], pd.DataFrame({"segment_id": []})) == 0
+    assert best_segment([0, 1, 2], pd.DataFrame({"segment_id": [7, 1]})) == 1  # 7 has no profile yet
 
 
 @pytest.mark.parametrize(
