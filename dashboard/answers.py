@@ -64,7 +64,7 @@ def ask_ahead(questions: Iterable[Question]) -> None:
     """
     coming = st.session_state[AHEAD]
     new = [question for question in dict.fromkeys(questions) if question not in coming]
-    coming.update(zip(new, start_answers(new, _page_locations()), strict=True))
+    coming.update(zip(new, start_answers(new, page_locations()), strict=True))
 
 
 def start_answers(
@@ -81,6 +81,11 @@ def find_answer(question: Question, locations: Locations) -> Answer:
     if isinstance(answer, TooMuch):
         raise ScanLimitError(answer.matter, answer.remedy)
     return answer
+
+
+def read_anew(question: Question, locations: Locations) -> Answer:
+    """Athena's answer, which is not kept. Raises what `find_answer` raises."""
+    return _query(question, find_snapshots(tables_of(question.query), locations))
 
 
 def find_snapshots(tables: tuple[str, ...], locations: Locations) -> dict[str, int | None]:
@@ -106,7 +111,8 @@ def find_snapshots(tables: tuple[str, ...], locations: Locations) -> dict[str, i
         ) from error
 
 
-def _page_locations() -> Locations:
+def page_locations() -> Locations:
+    """Glue's metadata files at the start of the page. Raises LakeError where Glue does not answer."""
     if LOCATIONS not in st.session_state:
         st.session_state[LOCATIONS] = open_lake().metadata_locations()
     locations: Locations = st.session_state[LOCATIONS]
@@ -126,8 +132,12 @@ def _snapshot_of(metadata_location: str) -> int | None:
 def _answer(
     query: str, parameters: tuple[tuple[str, Parameter], ...], snapshots: tuple[tuple[str, int | None], ...]
 ) -> Answer | TooMuch:
-    lake = open_lake()
     try:
-        return lake.query(render(query, lake.settings.paths, dict(snapshots)), dict(parameters))
+        return _query(Question(query, parameters), dict(snapshots))
     except ScanLimitError as error:
         return TooMuch(error.matter, error.remedy)
+
+
+def _query(question: Question, snapshots: Mapping[str, int | None]) -> Answer:
+    lake = open_lake()
+    return lake.query(render(question.query, lake.settings.paths, snapshots), dict(question.parameters))

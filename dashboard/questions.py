@@ -17,7 +17,8 @@ from dashboard.queries import Question
 
 DAY = dt.timedelta(days=1)
 WEEK = 7 * DAY
-MANY_ROWS = 10_000  # of users; more are for Ask Athena
+MANY_ROWS = 10_000  # of users, in a list
+EVERY_ROW = 2**31 - 1  # in a file; the most that Trino sorts for a LIMIT
 SAMPLE_USERS, SUGGESTED_USERS = 500, 10
 MOST_EVENTS = 5_000  # of one user
 
@@ -85,8 +86,8 @@ def sample(date: dt.date, segments: tuple[int, ...]) -> Question:
     return Question.of("sample", date=date, most=SAMPLE_USERS, every_segment=not segments, segments=segments)
 
 
-def segment_users(date: dt.date, segment: int) -> Question:
-    return Question.of("segment_users", date=date, segment=segment, most=MANY_ROWS)
+def segment_users(date: dt.date, segment: int, most: int = MANY_ROWS) -> Question:
+    return Question.of("segment_users", date=date, segment=segment, most=most)
 
 
 def moves(dates: DateRange) -> Question:
@@ -97,8 +98,8 @@ def spending(date: dt.date) -> Question:
     return Question.of("spending", date=date)
 
 
-def left_segment(dates: DateRange, segment: int) -> Question:
-    return Question.of("left_segment", first=dates.first, last=dates.last, segment=segment, most=MANY_ROWS)
+def left_segment(dates: DateRange, segment: int, most: int = MANY_ROWS) -> Question:
+    return Question.of("left_segment", first=dates.first, last=dates.last, segment=segment, most=most)
 
 
 def landed_records(dates: DateRange) -> Question:

@@ -34,7 +34,11 @@ def _faults_of(run: dict[str, Any]) -> list[str]:
 
 def say(text: str) -> str:
     """A JSON list of texts or of mappings as a line."""
-    return "; ".join(
+    return "; ".join(say_each(text))
+
+
+def say_each(text: str) -> list[str]:
+    return [
         ", ".join(f"{key} {value}" for key, value in item.items()) if isinstance(item, dict) else str(item)
         for item in json.loads(text)
-    )
+    ]

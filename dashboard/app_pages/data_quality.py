@@ -14,7 +14,7 @@ from dashboard.charts import draw_stack, show
 from dashboard.filters import ask_days, chosen_filters
 from dashboard.lake import EmptyLakeError, open_lake
 from dashboard.page import describe_failed_runs, page
-from dashboard.reconciliation import find_faults, say
+from dashboard.reconciliation import find_faults, say, say_each
 
 DAG_ID = "clickstream_pipeline"
 PARTS = {"clean": "clean", "duplicates": "duplicates", "quarantined": "quarantined"}
@@ -32,10 +32,7 @@ def show_runs(runs: pd.DataFrame, airflow_url: str | None) -> None:
             "run": [f"{airflow_url}/dags/{DAG_ID}/runs/{run}" if airflow_url else run for run in newest["run_id"]],
             "Spark jobs (s)": seconds,
             "recorded (UTC)": newest["recorded_at"],
-            **{
-                name: [say(text) if isinstance(text, str) else "" for text in newest[column]]
-                for name, column in {"warned by": "warnings", "forced": "forced", "by hand": "remarks"}.items()
-            },
+            "by hand": [say(text) if isinstance(text, str) else "" for text in newest["remarks"]],
         }
     )
     link = st.column_config.LinkColumn(display_text=r"runs/(.*)")
@@ -88,6 +85,25 @@ def show_late_events(landed: pd.DataFrame, count: int) -> None:
     )
 
 
+def show_checks(runs: pd.DataFrame) -> None:
+    """What the checks of the recorded runs found."""
+    st.subheader("Checks", anchor=False)
+    results = [
+        {"date": run["event_date"], "result": result, "check": said}
+        for run in runs.sort_values("event_date", ascending=False).to_dict("records")
+        for column, result in {"warnings": "warned", "forced": "failed, and was forced"}.items()
+        if isinstance(run[column], str)
+        for said in say_each(run[column])
+    ]
+    passed = len(runs) - len({result["date"] for result in results})
+    st.caption(
+        f"{passed:,} of {len(runs):,} runs passed every check. A run has made all its checks when it is recorded; one "
+        "that fails stops it, and stands at the top of this page until a run of its date succeeds."
+    )
+    if results:
+        st.dataframe(pd.DataFrame(results), hide_index=True)
+
+
 with page("Did every record arrive, and what was wrong with those that were refused?"):
     for failure in describe_failed_runs():
         st.error(failure, icon=":material/warning:")
@@ -100,5 +116,6 @@ with page("Did every record arrive, and what was wrong with those that were refu
     landed = ask_days(questions.landed_records, "event_date", dates, default)
     show_quarantine(landed, questions.refused_dates(runs))
     show_late_events(landed, int(runs["landed"].sum()))
+    show_checks(runs)
     st.subheader("Runs", anchor=False)
     show_runs(runs, open_lake().settings.environment.airflow_url)

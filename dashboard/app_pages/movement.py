@@ -8,10 +8,11 @@ import streamlit as st
 from dashboard import questions, wording
 from dashboard.answers import ask, ask_ahead
 from dashboard.charts import draw_matrix, show
+from dashboard.files import offer_csv
 from dashboard.filters import chosen_filters, read_segment_names, read_segment_range
 from dashboard.lake import EmptyLakeError, open_lake
 from dashboard.page import page
-from dashboard.questions import MANY_ROWS, DateRange, segments_of
+from dashboard.questions import EVERY_ROW, DateRange, segments_of
 from spark_jobs.segment_charts import IS_NO_USER, WAS_NO_USER, draw_transitions
 
 
@@ -99,14 +100,11 @@ def show_leavers(dates: DateRange, segment: int, label: str, flows: pd.DataFrame
     """The users who left one segment, and a file of them."""
     left = ask(questions.left_segment(dates, segment))
     count = int(flows.set_index("segment")["went out"].get(label, 0))
-    shown = f"; the {MANY_ROWS:,} who spent most are listed" if count > MANY_ROWS else ""
-    st.markdown(f"{count:,} users left **{label}**{shown}. *segment now* is empty for who is no user any more.")
+    st.markdown(f"{count:,} users left **{label}**. *segment now* is empty for who is no user any more.")
     currency = open_lake().settings.pipeline.dashboard.currency
     st.dataframe(wording.label(left, currency), hide_index=True, height=300)
-    st.download_button(
-        "As CSV", left.to_csv(index=False), f"left_{segment}_{dates.first}_{dates.last}.csv", "text/csv",
-        on_click="ignore",
-    )  # fmt: skip
+    every = questions.left_segment(dates, segment, EVERY_ROW)
+    offer_csv(left, every, count, f"left_{segment}_{dates.first}_{dates.last}")
 
 
 with page("Who changed segment between the first and the last of the dates?"):

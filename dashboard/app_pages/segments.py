@@ -14,10 +14,11 @@ from sklearn.preprocessing import StandardScaler  # type: ignore[import-untyped]
 from dashboard import questions, wording
 from dashboard.answers import ask, ask_ahead
 from dashboard.charts import show
+from dashboard.files import offer_csv
 from dashboard.filters import ask_days, chosen_filters, read_segment_range
 from dashboard.lake import EmptyLakeError, open_lake
 from dashboard.page import page
-from dashboard.questions import DAY, MANY_ROWS, day_longer, with_day_before
+from dashboard.questions import DAY, EVERY_ROW, day_longer, with_day_before
 from spark_jobs.segment_charts import draw_profile_heatmap, draw_scatter, draw_sizes, project
 
 
@@ -58,12 +59,11 @@ def show_table(profiles: pd.DataFrame, before: pd.DataFrame, labels: dict[int, s
                     wording.points(row["users_share"], was["users_share"]) if len(before) else wording.MISSING
                 ),
                 "sets it apart (standard deviations)": row["sets_it_apart"],
-                "story": row["story"],
             }
         )
-    st.dataframe(
-        pd.DataFrame(rows), hide_index=True, column_config={"story": st.column_config.TextColumn(width="large")}
-    )
+    st.dataframe(pd.DataFrame(rows), hide_index=True)
+    stories = {labels.get(row["segment_id"], row["segment_name"]): row["story"] for row in profiles.to_dict("records")}
+    st.markdown("\n".join(f"- **{label}**: {story}" for label, story in stories.items()))
 
 
 def show_scatter(date: dt.date, model: pd.DataFrame, chosen: tuple[int, ...]) -> None:
@@ -97,18 +97,14 @@ def choose_segment(date: dt.date, profiles: pd.DataFrame, labels: dict[int, str]
     return segment
 
 
-def show_users(date: dt.date, segment: int, labels: dict[int, str], currency: str) -> None:
-    """The users of one segment, and a file of them."""
+def show_users(date: dt.date, segment: int, count: int, labels: dict[int, str], currency: str) -> None:
+    """The `count` users of one segment, and a file of them."""
     users = ask(questions.segment_users(date, segment))
     before = [labels.get(int(s), f"segment {int(s)}") if pd.notna(s) else None for s in users["previous_segment_id"]]
     shown = users.assign(previous_segment_id=before)
     st.dataframe(wording.label(shown, currency), hide_index=True, height=300)
-    st.download_button(
-        f"{len(users):,} users as CSV", users.to_csv(index=False), f"segment_{segment}_{date}.csv", "text/csv",
-        on_click="ignore",
-    )  # fmt: skip
-    if len(users) == MANY_ROWS:
-        st.caption(f"The {MANY_ROWS:,} who spent most in 30 days; Ask Athena has the rest.")
+    every = questions.segment_users(date, segment, EVERY_ROW)
+    offer_csv(users, every, count, f"segment_{segment}_{date}")
 
 
 with page("Who are the users, and how many of each kind?"):
@@ -147,4 +143,5 @@ with page("Who are the users, and how many of each kind?"):
         )
     if segment is not None:
         with below:
-            show_users(date, segment, labels, open_lake().settings.pipeline.dashboard.currency)
+            count = int(every.set_index("segment_id")["users"][segment])
+            show_users(date, segment, count, labels, open_lake().settings.pipeline.dashboard.currency)

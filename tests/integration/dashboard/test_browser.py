@@ -25,6 +25,7 @@ from tests.browser import (
     take_picture,
     wait_for_page,
 )
+from tests.integration.dashboard.small_lake import FIRST, LAST, MIDDLE
 from tests.running_stack import RunningStack, free_ports, wait_until
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=MISSING)
@@ -117,4 +118,20 @@ def test_the_editor_shows_rows_and_what_they_cost(page: Page, url: str) -> None:
     wait_for_page(page, "Ask Athena")
     page.get_by_role("button", name="Run").click()
     expect(page.get_by_text("scanned ·")).to_be_visible()
-    expect(page.get_by_role("button", name="As CSV", exact=True)).to_be_visible()
+    lines = download(page, "As CSV").splitlines()
+    assert lines[0].startswith("event_date,")
+    assert [line.partition(",")[0] for line in lines[1:]] == [str(FIRST), str(MIDDLE), str(LAST)]
+
+
+def test_a_file_has_the_users_under_the_names_of_the_tables(page: Page, url: str) -> None:
+    page.goto(f"{url}/movement")
+    wait_for_page(page, "Movement")
+    header, *users = download(page, "2 users as CSV").splitlines()
+    assert header == "user_id,now_in,segment_since,revenue_before,days_since_last_event_before"
+    assert users == [f"anna,leaving <soon>,{LAST},120.0,1.0", "emil,,,90.0,1.0"]
+
+
+def download(page: Page, name: str) -> str:
+    with page.expect_download() as coming:
+        page.get_by_role("button", name=name, exact=True).click()
+    return coming.value.path().read_text(encoding="utf-8")

@@ -16,7 +16,9 @@ from streamlit.testing.v1 import AppTest
 
 from config.catalog import open_catalog
 from config.loader import CONFIG_DIR, PROJECT_ROOT
+from dashboard.files import write_csv
 from dashboard.lake import open_lake
+from dashboard.questions import EVERY_ROW, segment_users
 from dashboard.warm_up import warm_up
 from infra.local.athena.query_command import open_athena, run_statement
 from infra.local.dashboard import streamlit_command
@@ -179,7 +181,7 @@ def test_segments_have_sizes_stories_and_users() -> None:
         ("leaving <soon>", 2, 1, "50.0 %", "+25.0 pp"),
     ]
     assert profiles[0]["sets it apart (standard deviations)"] == "revenue_sum_30d +1.0"
-    assert profiles[1]["story"] == "Story of loyal buyers. And more."
+    assert "- **loyal buyers**: Story of loyal buyers. And more.\n" in test.markdown[0].value
     assert [row["user_id"] for row in users] == ["dora"]
     leaving = tables(open_page("segments", users_of="leaving <soon>"))[1]
     assert [(row["user_id"], row["revenue in 30 days (USD)"]) for row in leaving] == [("anna", 120.0), ("bert", 5.0)]
@@ -253,7 +255,7 @@ def test_without_a_user_some_are_suggested() -> None:
 
 def test_data_quality_shows_what_was_refused_and_what_was_late() -> None:
     test = open_page("data_quality")
-    counts, quarantined, runs = tables(test)
+    counts, quarantined, checks, runs = tables(test)
     assert [(row["event_date"], row["landed"], row["clean"]) for row in counts] == [
         (FIRST, 100, 97), (dt.date(2025, 4, 7), 49, 49), (LAST, 80, 77),
     ]  # fmt: skip
@@ -269,9 +271,26 @@ def test_data_quality_shows_what_was_refused_and_what_was_late() -> None:
     assert any(caption.value.startswith("3 records, 1.3 % of those") for caption in test.caption)
     assert runs[0]["run"].endswith(f"/dags/clickstream_pipeline/runs/scheduled__{LAST}")
     assert runs[0]["Spark jobs (s)"] == 30.5
-    assert [(row["warned by"], row["forced"]) for row in runs] == [
-        ("", ""), ("check_columns.warn_events", "job transform, by ann"), ("", ""),
+    assert [tuple(row.values()) for row in checks] == [
+        (MIDDLE, "warned", "check_columns.warn_events"), (MIDDLE, "failed, and was forced", "job transform, by ann"),
     ]  # fmt: skip
+    assert any(caption.value.startswith("2 of 3 runs passed every check") for caption in test.caption)
+
+
+def test_a_long_list_of_users_goes_on_in_the_file(lake: RunningStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dashboard.files.MANY_ROWS", 1)
+    test = open_page("segments", users_of=LABELS[LEAVING])
+    assert any(caption.value.startswith("The 1 who spent most") for caption in test.caption)
+    assert [button.proto.label for button in test.get("download_button")] == ["2 users as CSV"]
+    before = count_queries(lake)
+    every = segment_users(LAST, LEAVING, EVERY_ROW)
+    lines = write_csv(every, open_lake().metadata_locations()).splitlines()
+    assert lines[0].startswith("user_id,segment_since,previous_segment_id,distance_to_centroid,revenue_sum_30d,")
+    assert lines[1:] == [
+        f"anna,{LAST},{LOYAL},0.5,120.0,0,9,1.0",
+        f"bert,{LAST},{LEAVING},0.5,5.0,0,4,1.0",
+    ]
+    assert count_queries(lake) == before + 1
 
 
 def test_a_second_view_of_unchanged_data_starts_no_query(lake: RunningStack) -> None:

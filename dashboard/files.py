@@ -1,0 +1,29 @@
+"""Files of the users that a page lists."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pandas as pd  # type: ignore[import-untyped]
+import streamlit as st
+
+from dashboard.answers import Locations, page_locations, read_anew
+from dashboard.queries import Question
+from dashboard.questions import MANY_ROWS
+
+
+def offer_csv(rows: pd.DataFrame, every: Question, users: int, name: str) -> None:
+    """A button for a CSV of all `users`, which are as many rows. Raises LakeError.
+
+    Where `rows` are only the first of them, Athena is asked for `every` one when the button is clicked.
+    """
+    is_all = len(rows) < MANY_ROWS
+    if not is_all:
+        st.caption(f"The {MANY_ROWS:,} who spent most in 30 days; the file has all of them.")
+    data = rows.to_csv(index=False) if is_all else partial(write_csv, every, page_locations())
+    st.download_button(f"{users:,} users as CSV", data, f"{name}.csv", "text/csv", on_click="ignore")
+
+
+def write_csv(question: Question, locations: Locations) -> str:
+    """The rows under the names of their columns, in UTF-8; they are not kept. Raises LakeError."""
+    return str(read_anew(question, locations).rows.to_csv(index=False))
