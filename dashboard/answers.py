@@ -1,7 +1,8 @@
 """Answers of the lake, each asked for once for the snapshots that it reads.
 
 Before a page asks, Glue says which metadata file each table has: the snapshot in it is part of an answer's key, so that
-unchanged tables cost no query, and a new commit costs one.
+unchanged tables cost no query, and a new commit costs one. Only a file of more users than a page lists is asked for at
+each click.
 """
 
 from __future__ import annotations

@@ -41,8 +41,8 @@ def draw_days(rows: pd.DataFrame, measure: str, title: str, unit_format: str) ->
 def draw_funnel(steps: pd.DataFrame, title: str) -> go.Figure:
     """A row of `count_steps` per bar, labelled with its sessions and their share of the views."""
     bars = go.Funnel(
-        y=steps["step"], x=steps["sessions"], textinfo="value+percent initial", connector={"visible": False},
-        marker={"color": [BLUE, SKY, ORANGE, GREEN]},
+        y=steps["step"], x=steps["sessions"], texttemplate="%{value:,d}<br>%{percentInitial:.1%}",
+        connector={"visible": False}, marker={"color": [BLUE, SKY, ORANGE, GREEN]},
     )  # fmt: skip
     return go.Figure(bars, {"title": title, "height": 300})
 

@@ -13,15 +13,19 @@ from dashboard.questions import MANY_ROWS
 
 
 def offer_csv(rows: pd.DataFrame, every: Question, users: int, name: str) -> None:
-    """A button for a CSV of all `users`, which are as many rows. Raises LakeError.
+    """A button for a CSV of all users. Raises LakeError.
 
-    Where `rows` are only the first of them, Athena is asked for `every` one when the button is clicked.
+    Where `rows` are the first of `users` only, Athena is asked for `every` one when the button is clicked; if it has no
+    answer then, Streamlit says that there is no file, and the server's log says why.
     """
-    is_all = len(rows) < MANY_ROWS
-    if not is_all:
+    if len(rows) < MANY_ROWS:
+        users, data = len(rows), rows.to_csv(index=False)
+    else:
         st.caption(f"The {MANY_ROWS:,} who spent most in 30 days; the file has all of them.")
-    data = rows.to_csv(index=False) if is_all else partial(write_csv, every, page_locations())
-    st.download_button(f"{users:,} users as CSV", data, f"{name}.csv", "text/csv", on_click="ignore")
+        data = partial(write_csv, every, page_locations())
+    st.download_button(
+        f"{users:,} user{'' if users == 1 else 's'} as CSV", data, f"{name}.csv", "text/csv", on_click="ignore"
+    )
 
 
 def write_csv(question: Question, locations: Locations) -> str:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from urllib.parse import urlencode
 
 import pandas as pd  # type: ignore[import-untyped]
 import streamlit as st
 
-from dashboard import questions
+from dashboard import questions, wording
 from dashboard.answers import ask, ask_ahead, start_page
 from dashboard.lake import EmptyLakeError, LakeError, NoDateError, ScanLimitError, open_lake
 from dashboard.queries import Question
@@ -46,6 +48,7 @@ def show_filters(used: Collection[str], foreseen: Foreseen) -> None:
         ask_ahead([questions.segment_names(default.cover(dates)), *foreseen(dates, default)])
         labels = read_labels(dates, default)
         segments, device = _choose_segments(labels, "segment" not in used), _choose_device("device" not in used)
+        _show_link(dates)
         st.session_state[CHOSEN] = Filters(dates, segments, device, labels, default)
     except LakeError as error:
         st.session_state[CHOSEN] = error
@@ -101,6 +104,7 @@ def _choose_dates(is_disabled: bool) -> tuple[DateRange, DateRange]:
         raise EmptyLakeError(
             "No date has sessions yet.", "`make run` fills the lake with three generated dates; a run takes a minute."
         )
+    _warn_of_dates(known["first_date"], known["last_date"])
     chosen = st.sidebar.date_input(
         "Dates (UTC)", (default.first, default.last), known["first_date"], known["last_date"], key="dates",
         format="YYYY-MM-DD", disabled=is_disabled, bind="query-params",
@@ -115,10 +119,31 @@ def _choose_dates(is_disabled: bool) -> tuple[DateRange, DateRange]:
     return DateRange(min(chosen), max(chosen)), default
 
 
+def _warn_of_dates(first: dt.date, last: dt.date) -> None:
+    """Streamlit shows the default dates to who follows a link with others than there are."""
+    linked = st.query_params.get_all("dates")
+    found = pd.to_datetime(pd.Series(linked, dtype=object), format="mixed", errors="coerce")
+    if not found.between(pd.Timestamp(first), pd.Timestamp(last)).all():
+        _warn(f"The lake has no dates {' to '.join(linked)}, but {first} to {last}.")
+
+
+def _warn(text: str) -> None:
+    """Of what a link has, which anybody may have written."""
+    st.sidebar.warning(wording.as_markdown(text))
+
+
+def _show_link(dates: DateRange) -> None:
+    """A link that keeps the dates, to be copied: Streamlit leaves those that are the default today out of the URL."""
+    others = [(name, value) for name in st.query_params for value in st.query_params.get_all(name) if name != "dates"]
+    query = urlencode([("dates", dates.first), ("dates", dates.last), *others])
+    with st.sidebar.expander("Link with these dates"):
+        st.code(f"{st.context.url or ''}?{query}", language=None, wrap_lines=True)
+
+
 def _choose_segments(labels: Mapping[int, str], is_disabled: bool) -> tuple[int, ...]:
     linked = st.query_params.get_all("segment")
     if unknown := [label for label in linked if label not in labels.values()]:
-        st.sidebar.warning(f"These dates have no segment {', '.join(unknown)}.")
+        _warn(f"These dates have no segment {', '.join(unknown)}.")
     chosen = st.sidebar.multiselect(
         "Segments", list(labels), format_func=lambda segment: labels.get(segment, str(segment)), key="segment",
         placeholder="every segment", disabled=is_disabled, bind="query-params",
@@ -127,5 +152,7 @@ def _choose_segments(labels: Mapping[int, str], is_disabled: bool) -> tuple[int,
 
 
 def _choose_device(is_disabled: bool) -> str | None:
+    if unknown := [device for device in st.query_params.get_all("device") if device not in DEVICES]:
+        _warn(f"There is no device {', '.join(unknown)}.")
     chosen = st.sidebar.selectbox("Device", DEVICES, key="device", disabled=is_disabled, bind="query-params")
     return None if chosen in (None, EVERY_DEVICE) else chosen

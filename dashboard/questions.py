@@ -77,8 +77,8 @@ def profiles(dates: DateRange) -> Question:
     return Question.of("profiles", first=dates.first, last=dates.last)
 
 
-def models(dates: DateRange) -> Question:
-    return Question.of("models", first=dates.first, last=dates.last)
+def models() -> Question:
+    return Question.of("models")
 
 
 def sample(date: dt.date, segments: tuple[int, ...]) -> Question:
@@ -130,6 +130,7 @@ def of_movement(dates: DateRange) -> tuple[Question, ...]:
 
 
 def with_day_before(date: dt.date) -> DateRange:
+    """The date, and the one before."""
     return DateRange(date - DAY, date)
 
 
@@ -139,8 +140,7 @@ def day_longer(default: DateRange) -> DateRange:
 
 
 def of_segments(dates: DateRange, default: DateRange) -> tuple[Question, ...]:
-    days = day_longer(default).cover(with_day_before(dates.last))
-    return profiles(days), models(days)
+    return profiles(day_longer(default).cover(with_day_before(dates.last))), models()
 
 
 def week_longer(default: DateRange) -> DateRange:

@@ -15,15 +15,19 @@ from infra.local.athena.language.tokens import TrinoTokenizer
 
 QUERYING = ("SELECT", "WITH", "VALUES", "TABLE")
 DESCRIBING = ("SHOW", "DESCRIBE", "DESC")
-EXPLAINING = "EXPLAIN"
+EXPLAINING, ANALYZE = "EXPLAIN", "ANALYZE"
 
 
 @dataclass(frozen=True)
 class Statement:
-    """`is_query`: its result has typed rows; otherwise Athena answers with lines of text."""
+    """`is_query`: its result has typed rows; otherwise Athena answers with lines of text.
+
+    `is_charged`: it scans data, as EXPLAIN ANALYZE does too (AWS's page of EXPLAIN).
+    """
 
     sql: str
     is_query: bool
+    is_charged: bool
 
 
 class NotReadOnlyError(ValueError):
@@ -49,7 +53,12 @@ def check_read_only(sql: str) -> Statement:
             f"{first or EXPLAINING} is not allowed here: only SELECT, SHOW, DESCRIBE and EXPLAIN of these. "
             "`make query` takes every statement."
         )
-    return Statement(sql[: tokens[-1].end + 1], is_query=first in QUERYING and words[0] != EXPLAINING)
+    is_executed = words[0] != EXPLAINING or words[1] == ANALYZE
+    return Statement(
+        sql[: tokens[-1].end + 1],
+        is_query=first in QUERYING and words[0] != EXPLAINING,
+        is_charged=first in QUERYING and is_executed,
+    )
 
 
 def _without_explain(words: list[str]) -> list[str]:
@@ -57,7 +66,7 @@ def _without_explain(words: list[str]) -> list[str]:
     if words[:1] != [EXPLAINING]:
         return words
     rest = words[1:]
-    while rest[:1] in (["ANALYZE"], ["VERBOSE"]):
+    while rest[:1] in ([ANALYZE], ["VERBOSE"]):
         rest = rest[1:]
     # Options begin with their name; a query in parentheses begins with one of its own words.
     if rest[:1] == ["("] and rest[1:2] and rest[1] in ("FORMAT", "TYPE"):

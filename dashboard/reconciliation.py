@@ -38,6 +38,7 @@ def say(text: str) -> str:
 
 
 def say_each(text: str) -> list[str]:
+    """The items of such a list, each as a line."""
     return [
         ", ".join(f"{key} {value}" for key, value in item.items()) if isinstance(item, dict) else str(item)
         for item in json.loads(text)

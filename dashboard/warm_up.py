@@ -84,7 +84,7 @@ def warm_up(locations: Locations) -> None:
 
 
 def _chosen_first(dates: DateRange, locations: Locations) -> Iterator[Question]:
-    """What follows from answers: users of the first segment, moves and who left the best one, refused records."""
+    """A sample; what follows from answers: users of the first segment, moves, who left the best, refused records."""
     yield questions.sample(dates.last, ())
     names = _find(questions.segment_names(dates), locations)
     if names is not None and (newest := segments_of(names, dates.last)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import re
 
 import pandas as pd  # type: ignore[import-untyped]
 
@@ -11,6 +12,9 @@ MISSING = "-"
 BYTES_UNITS = ("B", "kB", "MB", "GB", "TB")
 # What a column is called in a table on a page, with its unit.
 LABELS = {
+    "event_date": "date",
+    "error_type": "reason",
+    "too_late": "too late",
     "event_time": "time (UTC)",
     "session_start": "start (UTC)",
     "session_end": "end (UTC)",
@@ -31,9 +35,14 @@ LABELS = {
 }
 
 
-def label(rows: pd.DataFrame, currency: str) -> pd.DataFrame:
+def label(rows: pd.DataFrame, currency: str = "") -> pd.DataFrame:
     """The rows under the names that people read; other columns keep theirs."""
     return rows.rename(columns={name: text.format(currency=currency) for name, text in LABELS.items()})
+
+
+def as_markdown(text: str) -> str:
+    """Somebody's words, in which Markdown, LaTeX and Streamlit's colours mean nothing."""
+    return re.sub(r"([\\`*_\[\]$:~<>&#|])", r"\\\1", text)
 
 
 def count(value: float | None) -> str:

@@ -33,12 +33,12 @@ def show_result(result: Result, price_of_terabyte: float) -> None:
     answer, rows = result.answer, result.answer.rows
     price = (
         f"about {estimate_price(answer.scanned_bytes, price_of_terabyte):.6f} USD"
-        if result.statement.is_query
+        if result.statement.is_charged
         else "free"
     )
     st.code(result.statement.sql, language="sql")
     st.markdown(
-        f"**{len(rows):,} rows** · {wording.size(answer.scanned_bytes)} scanned · "
+        f"**{len(rows):,} row{'' if len(rows) == 1 else 's'}** · {wording.size(answer.scanned_bytes)} scanned · "
         f"{wording.seconds(answer.milliseconds)} · {price} on AWS"
     )
     if answer.has_more:

@@ -12,31 +12,31 @@ from dashboard import questions, wording
 from dashboard.answers import ask
 from dashboard.charts import draw_stack, show
 from dashboard.filters import ask_days, chosen_filters
-from dashboard.lake import EmptyLakeError, open_lake
-from dashboard.page import describe_failed_runs, page
+from dashboard.lake import EmptyLakeError
+from dashboard.page import describe, find_failed_runs, link_run, page, show_rows
 from dashboard.reconciliation import find_faults, say, say_each
 
-DAG_ID = "clickstream_pipeline"
 PARTS = {"clean": "clean", "duplicates": "duplicates", "quarantined": "quarantined"}
 
 
-def show_runs(runs: pd.DataFrame, airflow_url: str | None) -> None:
+def show_runs(runs: pd.DataFrame, failed: pd.DataFrame) -> None:
     """The newest first, with links into Airflow where its address is known."""
-    newest = runs.sort_values("event_date", ascending=False)
+    newest = pd.concat([runs, failed.assign(recorded_at=failed["failed_at"])])
+    newest = newest.sort_values(["event_date", "recorded_at"], ascending=False)
     seconds = [
         sum((json.loads(text) or {}).values()) if isinstance(text, str) else None for text in newest["job_seconds"]
     ]
     table = pd.DataFrame(
         {
             "date": newest["event_date"],
-            "run": [f"{airflow_url}/dags/{DAG_ID}/runs/{run}" if airflow_url else run for run in newest["run_id"]],
+            "run": [link_run(run) or run for run in newest["run_id"]],
+            "failed in": newest["failed_tasks"].fillna(""),
             "Spark jobs (s)": seconds,
             "recorded (UTC)": newest["recorded_at"],
             "by hand": [say(text) if isinstance(text, str) else "" for text in newest["remarks"]],
         }
     )
-    link = st.column_config.LinkColumn(display_text=r"runs/(.*)")
-    st.dataframe(table, hide_index=True, column_config={"run": link} if airflow_url else None)
+    show_rows(table, config={"run": st.column_config.LinkColumn(display_text=r"runs/(.*)")} if link_run("") else None)
 
 
 def show_counts(runs: pd.DataFrame) -> None:
@@ -50,7 +50,8 @@ def show_counts(runs: pd.DataFrame) -> None:
         )
     show(draw_stack(runs, "event_date", PARTS, "Landed records by date"), "What became of the records", key="records")
     counts = ["event_date", "produced", "requeued", "landed", "clean", "quarantined", "duplicates", "too_late"]
-    st.dataframe(runs[counts], hide_index=True)
+    show_rows(wording.label(runs[counts]))
+    st.caption("Records of each date; too late: older than a run takes, of dates before.")
 
 
 def show_quarantine(landed: pd.DataFrame, dates: list[dt.date]) -> None:
@@ -64,7 +65,7 @@ def show_quarantine(landed: pd.DataFrame, dates: list[dt.date]) -> None:
         return
     date = st.selectbox("Examples of", dates, key="examples_of", bind="query-params") if dates else None
     examples = ask(questions.quarantine_examples(date)) if date else pd.DataFrame(columns=["error_type"])
-    st.dataframe(quarantined.merge(examples, on="error_type", how="left"), hide_index=True)
+    show_rows(wording.label(quarantined.merge(examples, on="error_type", how="left")))
     st.caption("`make requeue WHERE=\"error_type = '...'\" DRY_RUN=1` shows which of them would be published again.")
 
 
@@ -95,17 +96,18 @@ def show_checks(runs: pd.DataFrame) -> None:
         if isinstance(run[column], str)
         for said in say_each(run[column])
     ]
-    passed = len(runs) - len({result["date"] for result in results})
+    quiet = len(runs) - len({result["date"] for result in results})
     st.caption(
-        f"{passed:,} of {len(runs):,} runs passed every check. A run has made all its checks when it is recorded; one "
-        "that fails stops it, and stands at the top of this page until a run of its date succeeds."
+        f"{quiet:,} of {len(runs):,} recorded runs have neither a warning nor a check that was forced. A check that "
+        "fails stops its run, which stands at the top of this page until a run of its date succeeds."
     )
     if results:
-        st.dataframe(pd.DataFrame(results), hide_index=True)
+        show_rows(pd.DataFrame(results))
 
 
 with page("Did every record arrive, and what was wrong with those that were refused?"):
-    for failure in describe_failed_runs():
+    failed = find_failed_runs()
+    for failure in describe(failed):
         st.error(failure, icon=":material/warning:")
     filters = chosen_filters()
     dates, default = filters.dates, filters.default
@@ -118,4 +120,5 @@ with page("Did every record arrive, and what was wrong with those that were refu
     show_late_events(landed, int(runs["landed"].sum()))
     show_checks(runs)
     st.subheader("Runs", anchor=False)
-    show_runs(runs, open_lake().settings.environment.airflow_url)
+    show_runs(runs, failed)
+    st.caption("Failed runs: from the first of the dates on, until a run of their date succeeds.")

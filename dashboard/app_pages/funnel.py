@@ -11,7 +11,7 @@ from dashboard import questions, wording
 from dashboard.answers import ask
 from dashboard.charts import draw_funnel, draw_funnels, show
 from dashboard.filters import Filters, ask_days, chosen_filters
-from dashboard.page import page
+from dashboard.page import page, show_rows
 from dashboard.questions import week_longer
 from dashboard.sessions import STEPS, add_up, count_steps, select_sessions
 
@@ -43,7 +43,7 @@ def show_steps(steps: pd.DataFrame) -> None:
             "lost on the way": steps["lost"],
         }
     )
-    st.dataframe(table, hide_index=True)
+    show_rows(table)
 
 
 with page("Where do sessions end between looking at a product and buying it?"):
@@ -60,7 +60,7 @@ with page("Where do sessions end between looking at a product and buying it?"):
             "Cart abandonment", wording.percent(abandoned / with_cart if with_cart else None), border=True,
             help="Sessions that put something into the cart and bought nothing, per session with a cart.",
         )  # fmt: skip
-        show_steps(steps)
+    show_steps(steps)
     st.caption("A session has reached a step when it took it or a later one.")
     kind = st.segmented_control(
         "Compare by", list(GROUPS), default="segment", required=True, key="by", bind="query-params"
@@ -85,4 +85,4 @@ with page("Where do sessions end between looking at a product and buying it?"):
             "cart abandonment": [wording.percent(share) for share in abandonment],
         }
     )  # fmt: skip
-    st.dataframe(table, hide_index=True)
+    show_rows(table)

@@ -11,7 +11,7 @@ from dashboard.charts import draw_matrix, show
 from dashboard.files import offer_csv
 from dashboard.filters import chosen_filters, read_segment_names, read_segment_range
 from dashboard.lake import EmptyLakeError, open_lake
-from dashboard.page import page
+from dashboard.page import page, show_rows
 from dashboard.questions import EVERY_ROW, DateRange, segments_of
 from spark_jobs.segment_charts import IS_NO_USER, WAS_NO_USER, draw_transitions
 
@@ -92,7 +92,7 @@ def show_moves(dates: DateRange, labels: dict[int, str]) -> pd.DataFrame:
     matrix = build_matrix(moves, labels)
     show(draw_matrix(matrix), "Users by segment before and after, as a table of numbers", key="matrix")
     flows = count_flows(matrix)
-    st.dataframe(flows, hide_index=True)
+    show_rows(flows)
     return flows
 
 
@@ -100,9 +100,11 @@ def show_leavers(dates: DateRange, segment: int, label: str, flows: pd.DataFrame
     """The users who left one segment, and a file of them."""
     left = ask(questions.left_segment(dates, segment))
     count = int(flows.set_index("segment")["went out"].get(label, 0))
-    st.markdown(f"{count:,} users left **{label}**. *segment now* is empty for who is no user any more.")
+    st.markdown(
+        f"{count:,} users left **{wording.as_markdown(label)}**. *segment now* is empty for who is no user any more."
+    )
     currency = open_lake().settings.pipeline.dashboard.currency
-    st.dataframe(wording.label(left, currency), hide_index=True, height=300)
+    show_rows(wording.label(left, currency), height=300)
     every = questions.left_segment(dates, segment, EVERY_ROW)
     offer_csv(left, every, count, f"left_{segment}_{dates.first}_{dates.last}")
 

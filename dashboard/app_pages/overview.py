@@ -11,7 +11,7 @@ from dashboard import questions, wording
 from dashboard.charts import draw_days, show
 from dashboard.filters import ask_days, chosen_filters
 from dashboard.lake import open_lake
-from dashboard.page import describe_failed_runs, page
+from dashboard.page import describe, find_failed_runs, page
 from dashboard.questions import WEEK, week_longer, with_week_before
 from dashboard.reconciliation import find_faults
 from dashboard.sessions import add_up, fill_dates, select_sessions
@@ -44,7 +44,7 @@ def show_metrics(now: pd.Series, before: pd.Series, currency: str) -> None:
 
 
 with page("How did the newest date go?"):
-    show_banner(describe_failed_runs())
+    show_banner(describe(find_failed_runs()))
     filters = chosen_filters()
     dates, currency = filters.dates, open_lake().settings.pipeline.dashboard.currency
     show_banner(find_faults(ask_days(questions.runs, "event_date", dates, filters.default)))

@@ -17,7 +17,7 @@ from dashboard.charts import show
 from dashboard.files import offer_csv
 from dashboard.filters import ask_days, chosen_filters, read_segment_range
 from dashboard.lake import EmptyLakeError, open_lake
-from dashboard.page import page
+from dashboard.page import page, show_rows
 from dashboard.questions import DAY, EVERY_ROW, day_longer, with_day_before
 from spark_jobs.segment_charts import draw_profile_heatmap, draw_scatter, draw_sizes, project
 
@@ -61,9 +61,10 @@ def show_table(profiles: pd.DataFrame, before: pd.DataFrame, labels: dict[int, s
                 "sets it apart (standard deviations)": row["sets_it_apart"],
             }
         )
-    st.dataframe(pd.DataFrame(rows), hide_index=True)
+    show_rows(pd.DataFrame(rows))
     stories = {labels.get(row["segment_id"], row["segment_name"]): row["story"] for row in profiles.to_dict("records")}
-    st.markdown("\n".join(f"- **{label}**: {story}" for label, story in stories.items()))
+    plain = wording.as_markdown
+    st.markdown("\n".join(f"- **{plain(label)}**: {plain(story)}" for label, story in stories.items()))
 
 
 def show_scatter(date: dt.date, model: pd.DataFrame, chosen: tuple[int, ...]) -> None:
@@ -102,7 +103,7 @@ def show_users(date: dt.date, segment: int, count: int, labels: dict[int, str], 
     users = ask(questions.segment_users(date, segment))
     before = [labels.get(int(s), f"segment {int(s)}") if pd.notna(s) else None for s in users["previous_segment_id"]]
     shown = users.assign(previous_segment_id=before)
-    st.dataframe(wording.label(shown, currency), hide_index=True, height=300)
+    show_rows(wording.label(shown, currency), height=300)
     every = questions.segment_users(date, segment, EVERY_ROW)
     offer_csv(users, every, count, f"segment_{segment}_{date}")
 
@@ -111,21 +112,20 @@ with page("Who are the users, and how many of each kind?"):
     filters = chosen_filters()
     date, chosen, labels = filters.dates.last, filters.segments, filters.labels
     ask_ahead([questions.sample(date, chosen)])
-    days, default = with_day_before(date), day_longer(filters.default)
-    found = ask_days(questions.profiles, "snapshot_date", days, default)
+    found = ask_days(questions.profiles, "snapshot_date", with_day_before(date), day_longer(filters.default))
     every, before = (found[found["snapshot_date"] == day] for day in (date, date - DAY))
     if every.empty:
         known = read_segment_range()
         raise EmptyLakeError(f"{date} has no segments.", f"Choose a last date from {known.first} to {known.last}.")
+    shown, shown_before = (
+        (every[every["segment_id"].isin(chosen)], before[before["segment_id"].isin(chosen)])
+        if chosen
+        else (every, before)
+    )
     above, below = st.container(), st.container()
     with below:
-        segment = choose_segment(date, every, labels)
+        segment = choose_segment(date, shown, labels)
     with above:
-        shown, shown_before = (
-            (every[every["segment_id"].isin(chosen)], before[before["segment_id"].isin(chosen)])
-            if chosen
-            else (every, before)
-        )
         st.subheader(f"{date:%A, %d %B %Y}", anchor=False)
         st.caption(f"Changes are against {date - DAY:%A, %d %B}.")
         show_table(shown, shown_before, labels)
@@ -134,7 +134,7 @@ with page("Who are the users, and how many of each kind?"):
         with left:
             show(draw_sizes(profiles), "Users of each segment", key="sizes")
         with right:
-            models = ask(questions.models(default.cover(days)))
+            models = ask(questions.models())
             show_scatter(date, models[models["model_id"].isin(every["model_id"])], chosen)
         show(
             draw_profile_heatmap(profiles),

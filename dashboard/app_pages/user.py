@@ -11,13 +11,13 @@ from dashboard.answers import ask, ask_ahead
 from dashboard.charts import draw_journey, show
 from dashboard.filters import chosen_filters
 from dashboard.lake import open_lake
-from dashboard.page import page
+from dashboard.page import page, show_rows
 from dashboard.questions import MOST_EVENTS, DateRange
 
 
 def suggest_users(date: dt.date, currency: str) -> None:
     st.info("Enter a user id. Those who spent most in the 30 days up to the last date:")
-    st.dataframe(wording.label(ask(questions.some_users(date)), currency), hide_index=True)
+    show_rows(wording.label(ask(questions.some_users(date)), currency))
 
 
 def show_user(user: str, dates: DateRange, currency: str) -> None:
@@ -35,26 +35,24 @@ def show_user(user: str, dates: DateRange, currency: str) -> None:
         f"Revenue ({currency})": wording.money(float(sessions["revenue"].sum())),
         "Segment": history["segment_name"].iloc[-1] if len(history) else wording.MISSING,
     }
-    for column, (label, value) in zip(st.columns(len(numbers)), numbers.items(), strict=True):
+    for column, (label, value) in zip(st.columns([1, 1, 1, 1, 2]), numbers.items(), strict=True):
         column.metric(label, value, border=True)
     if len(events):
         show(draw_journey(events), "Events of the user by time and type", key="journey")
     st.subheader("Segment since", anchor=False)
     stays = history.drop_duplicates(["segment_id", "segment_since"])
     columns = ["segment_since", "segment_name", "distance_to_centroid"]
-    st.dataframe(wording.label(stays[columns], currency), hide_index=True)
+    show_rows(wording.label(stays[columns], currency))
     st.subheader("Sessions", anchor=False)
     shown = sessions.drop(columns="session_key").assign(minutes=(sessions["duration_seconds"] / 60).round(1))
-    st.dataframe(wording.label(shown.drop(columns="duration_seconds"), currency), hide_index=True)
+    show_rows(wording.label(shown.drop(columns="duration_seconds"), currency))
     st.subheader("Events", anchor=False)
-    st.dataframe(wording.label(events.drop(columns="session_key"), currency), hide_index=True, height=300)
+    show_rows(wording.label(events.drop(columns="session_key"), currency), height=300)
     st.subheader("Features", anchor=False)
     if features.empty:
         st.info(f"{dates.last} has no features of the user: no event in the 30 days up to it.")
     else:
-        st.dataframe(
-            features.T.reset_index().set_axis(["feature", f"on {dates.last}"], axis=1), hide_index=True, height=300
-        )
+        show_rows(features.astype(float).T.reset_index().set_axis(["feature", f"on {dates.last}"], axis=1), height=300)
 
 
 with page("What did one user do, and in which segments were they?"):

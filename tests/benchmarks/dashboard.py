@@ -150,12 +150,16 @@ def print_visits(name: str, visits: dict[str, Visit]) -> None:
 
 
 def take_pictures(browser: Browser, url: str, user: str, folder: Path) -> None:
-    """Of each page, that of a user of `user`, and of the first one in the dark."""
+    """Of each page, that of a user of `user`, the editor's with a result, and of the first one in the dark."""
     for scheme, paths in (("light", list(PAGES)), ("dark", [""])):
         for path in paths:
             with open_window(browser, scheme=scheme) as page:
-                page.goto(f"{url.replace('/?', f'/{path}?')}&user={user}")
+                page.goto(f"{url.replace('/?', f'/{path}?')}&user={user}&query=runs")
                 wait_for_page(page, PAGES[path])
+                if path == "ask_athena":
+                    page.get_by_role("button", name="Run").click()
+                    expect(page.get_by_text("scanned ·")).to_be_visible()
+                    wait_for_page(page, PAGES[path])
                 take_picture(page, f"{path or 'overview'}{'_dark' if scheme == 'dark' else ''}", folder)
 
 

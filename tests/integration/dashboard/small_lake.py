@@ -203,8 +203,8 @@ RUN_ROWS = [
         quarantined=0,
         duplicates=0,
         clean=49,
-        warnings='["check_columns.warn_events"]',
-        forced='[{"job": "transform", "by": "ann"}]',
+        warnings='["few_are_quarantined"]',
+        forced='["1 of 50 lost"]',
     ),
     run(LAST, produced=None, landed=80, quarantined=3, duplicates=0, clean=77),
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,6 @@ from playwright.sync_api import Browser, Page, expect
 
 from config.loader import PROJECT_ROOT
 from infra.local.layout import VENV
-from infra.local.service import answers
 from tests.browser import (
     CHROMIUM,
     DESKTOP,
@@ -26,7 +26,7 @@ from tests.browser import (
     wait_for_page,
 )
 from tests.integration.dashboard.small_lake import FIRST, LAST, MIDDLE
-from tests.running_stack import RunningStack, free_ports, wait_until
+from tests.running_stack import RunningStack
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=MISSING)
 
@@ -64,6 +64,9 @@ def test_a_filter_goes_into_the_link_and_a_shared_link_shows_the_same(browser: B
     page.get_by_test_id("stSidebar").get_by_test_id("stSelectbox").locator("input").click()
     page.get_by_role("option", name="mobile").click()
     page.wait_for_url("**device=mobile**")
+    page.get_by_text("Link with these dates").click()
+    link = f"{url}?dates={FIRST}&dates={LAST}&device=mobile"
+    expect(page.get_by_test_id("stSidebar").get_by_test_id("stCode")).to_have_text(link)
     expect(page.get_by_test_id("stMetricValue")).not_to_have_text(before)
     wait_for_page(page, "Overview")
     chosen = page.get_by_test_id("stMetricValue").all_inner_texts()
@@ -75,15 +78,21 @@ def test_a_filter_goes_into_the_link_and_a_shared_link_shows_the_same(browser: B
         other.get_by_test_id("stSidebarNav").get_by_text("Funnel").click()
         wait_for_page(other, "Funnel")
         other.wait_for_url("**/funnel?device=mobile**")
+        abandonment = other.get_by_test_id("stMetricValue").all_inner_texts()
+        other.get_by_test_id("stSidebar").get_by_test_id("stMultiSelect").locator("input").click()
+        other.get_by_role("option", name="loyal buyers").click()
+        other.wait_for_url("**segment=loyal**")
+        expect(other.get_by_test_id("stMetricValue")).not_to_have_text(abandonment)
 
 
 def test_the_pages_are_served_as_the_readme_says(lake: RunningStack, page: Page) -> None:
-    host, (port,) = lake.layout.stack.bind_host, free_ports(1)
-    command = (VENV / "bin" / "streamlit", "run", "dashboard/streamlit_app.py", f"--server.port={port}")
-    server = subprocess.Popen(command, env={**os.environ, **lake.environment}, cwd=PROJECT_ROOT)
+    command = (VENV / "bin" / "streamlit", "run", "dashboard/streamlit_app.py")
+    environment = {**os.environ, **lake.environment, "PYTHONUNBUFFERED": "1"}
+    server = subprocess.Popen(command, env=environment, cwd=PROJECT_ROOT, stdout=subprocess.PIPE, text=True)
     try:
-        wait_until(lambda: answers(f"http://{host}:{port}/_stcore/health"))
-        page.goto(f"http://{host}:{port}/segments")
+        assert server.stdout
+        address = next(found[0] for line in server.stdout if (found := re.search(r"http://127\.0\.0\.1:\d+", line)))
+        page.goto(f"{address}/segments")
         wait_for_page(page, "Segments")
     finally:
         server.terminate()
@@ -92,7 +101,7 @@ def test_the_pages_are_served_as_the_readme_says(lake: RunningStack, page: Page)
 
 def test_pages_fit_a_phone(browser: Browser, url: str) -> None:
     with open_window(browser, PHONE) as phone:
-        for path, title in PAGES.items():
+        for path, title in [*PAGES.items(), ("user?user=anna", "User")]:
             phone.goto(f"{url}/{path}")
             wait_for_page(phone, title)
             # What is wider than the window would be cut off, or scroll sideways, in the part that holds the page.
@@ -123,7 +132,7 @@ def test_the_editor_shows_rows_and_what_they_cost(page: Page, url: str) -> None:
     assert [line.partition(",")[0] for line in lines[1:]] == [str(FIRST), str(MIDDLE), str(LAST)]
 
 
-def test_a_file_has_the_users_under_the_names_of_the_tables(page: Page, url: str) -> None:
+def test_a_file_has_the_users_under_the_names_of_the_columns(page: Page, url: str) -> None:
     page.goto(f"{url}/movement")
     wait_for_page(page, "Movement")
     header, *users = download(page, "2 users as CSV").splitlines()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import os
+import re
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,15 +18,14 @@ from streamlit.testing.v1 import AppTest
 
 from config.catalog import open_catalog
 from config.loader import CONFIG_DIR, PROJECT_ROOT
-from dashboard.files import write_csv
 from dashboard.lake import open_lake
-from dashboard.questions import EVERY_ROW, segment_users
+from dashboard.questions import segment_users
 from dashboard.warm_up import warm_up
 from infra.local.athena.query_command import open_athena, run_statement
 from infra.local.dashboard import streamlit_command
 from tests.altered_settings import write_altered
 from tests.integration.dashboard.conftest import count_queries, forget
-from tests.integration.dashboard.small_lake import FIRST, LAST, LEAVING, LOYAL, MIDDLE, NEW, ODD_USER
+from tests.integration.dashboard.small_lake import AFTER, FIRST, LAST, LEAVING, LOYAL, MIDDLE, NEW, ODD_USER
 from tests.running_stack import RunningStack, free_ports, wait_until
 
 FOLDER = PROJECT_ROOT / "dashboard" / "app_pages"
@@ -104,10 +105,17 @@ def test_the_overview_compares_the_last_date_with_the_same_weekday_before() -> N
     }
 
 
+def test_the_overview_says_of_when_its_data_are() -> None:
+    test = open_page("overview")
+    assert test.subheader[0].value == "Tuesday, 08 April 2025"
+    assert re.match(r"The UTC date is [\d,]+ days old\. .* against Tuesday, 01 April\.$", test.caption[1].value)
+
+
 def test_the_banner_names_what_does_not_add_up() -> None:
     said = messages(open_page("overview"))
     assert "2025-04-07: 1 of 50 produced records did not land" in said
-    assert "2025-04-09: the run scheduled__2025-04-09 failed in transform_clickstream" in said
+    assert "2025-04-09: the run [scheduled__2025-04-09](http://" in said
+    assert "/runs/scheduled__2025-04-09) failed in transform_clickstream" in said
     assert "first try" not in said  # the date's next run succeeded
 
 
@@ -128,18 +136,18 @@ def test_a_filter_that_leaves_nothing_says_so() -> None:
 def test_the_funnel_counts_a_session_at_every_step_up_to_its_last() -> None:
     test = open_page("funnel", dates=["2025-04-08", "2025-04-08"])
     steps, by_segment = tables(test)
-    assert [(row["step"], row["sessions"], row["of the step before"]) for row in steps] == [
-        ("view", 4, "-"),
-        ("cart", 4, "100.0 %"),
-        ("checkout", 3, "75.0 %"),
-        ("purchase", 2, "66.7 %"),
-    ]
+    names = ("step", "sessions", "of all with a view", "of the step before", "lost on the way")
+    assert [tuple(row[name] for name in names) for row in steps[1:]] == [
+        ("cart", 4, "100.0 %", "100.0 %", 0), ("checkout", 3, "75.0 %", "75.0 %", 1),
+        ("purchase", 2, "50.0 %", "66.7 %", 1),
+    ]  # fmt: skip
+    assert [steps[0][name] for name in names[:2]] == ["view", 4]
     assert metrics(test)["Cart abandonment"][0] == "50.0 %"
-    columns = ("view", "cart", "checkout", "purchase", "cart abandonment")
+    columns = ("view", "cart", "checkout", "purchase", "cart to checkout", "cart abandonment")
     assert {row["segment"]: tuple(row[name] for name in columns) for row in by_segment} == {
-        "new": (0, 0, 0, 0, "-"),
-        "loyal buyers": (1, 1, 1, 0, "-"),
-        "leaving <soon>": (3, 3, 2, 2, "50.0 %"),
+        "new": (0, 0, 0, 0, "-", "-"),
+        "loyal buyers": (1, 1, 1, 0, "100.0 %", "-"),
+        "leaving <soon>": (3, 3, 2, 2, "66.7 %", "50.0 %"),
     }
 
 
@@ -180,12 +188,40 @@ def test_segments_have_sizes_stories_and_users() -> None:
         ("loyal buyers", 1, -1, "25.0 %", "-25.0 pp"),
         ("leaving <soon>", 2, 1, "50.0 %", "+25.0 pp"),
     ]
+    assert r"- **leaving \<soon\>**: Story of leaving \<soon\>." in test.markdown[0].value
+    assert "localized" in test.dataframe[0].proto.columns
     assert profiles[0]["sets it apart (standard deviations)"] == "revenue_sum_30d +1.0"
     assert "- **loyal buyers**: Story of loyal buyers. And more.\n" in test.markdown[0].value
     assert [row["user_id"] for row in users] == ["dora"]
     leaving = tables(open_page("segments", users_of="leaving <soon>"))[1]
     assert [(row["user_id"], row["revenue in 30 days (USD)"]) for row in leaving] == [("anna", 120.0), ("bert", 5.0)]
     assert [row["segment before"] for row in leaving] == ["loyal buyers", "leaving <soon>"]
+
+
+def test_the_scatter_has_a_dot_for_each_user_of_the_chosen_segments() -> None:
+    def dots(**url: str) -> dict[str, int]:
+        (scatter,) = [
+            chart for chart in open_page("segments", **url).get("plotly_chart") if "scatter" in chart.proto.id
+        ]
+        return {trace["name"]: len(trace["x"]) for trace in json.loads(scatter.proto.spec)["data"]}
+
+    assert dots() == {"loyal buyers": 1, "leaving &lt;soon&gt;": 2}  # who is new has no place
+    assert dots(segment="leaving <soon>") == {"leaving &lt;soon&gt;": 2}
+    caption = next(text.value for text in open_page("segments").caption if text.value.startswith("Model"))
+    assert caption.endswith("trained on 5 users (first); k = 2: only two would fit. Champion: the first model.")
+
+
+def test_only_the_users_of_chosen_segments_are_listed() -> None:
+    assert open_page("segments", segment="leaving <soon>").selectbox(key="users_of").options == ["leaving <soon>"]
+
+
+def test_another_last_date_asks_for_its_users_alone(lake: RunningStack) -> None:
+    open_page("segments")
+    before = count_queries(lake)
+    profiles = tables(open_page("segments", dates=[str(FIRST), str(MIDDLE)]))[0]
+    assert [row["users"] for row in profiles] == [1, 2, 1]
+    assert count_queries(lake) == before + 2  # the sample, users of the first segment
+    assert "2025-04-03 has no segments" in messages(open_page("segments", dates=[str(FIRST), "2025-04-03"]))
 
 
 def test_a_segment_that_is_gone_has_no_users_and_keeps_its_name(lake: RunningStack) -> None:
@@ -256,10 +292,12 @@ def test_without_a_user_some_are_suggested() -> None:
 def test_data_quality_shows_what_was_refused_and_what_was_late() -> None:
     test = open_page("data_quality")
     counts, quarantined, checks, runs = tables(test)
-    assert [(row["event_date"], row["landed"], row["clean"]) for row in counts] == [
-        (FIRST, 100, 97), (dt.date(2025, 4, 7), 49, 49), (LAST, 80, 77),
+    names = ("date", "produced", "landed", "clean", "quarantined", "duplicates")
+    assert [tuple(row[name] for name in names) for row in counts[:2]] == [
+        (FIRST, 100, 100, 97, 2, 1), (MIDDLE, 50, 49, 49, 0, 0),
     ]  # fmt: skip
-    assert [(row["error_type"], row["records"], row["positions"], row["payloads"]) for row in quarantined] == [
+    assert tuple(counts[2][name] for name in ("date", "landed", "clean", "quarantined")) == (LAST, 80, 77, 3)
+    assert [(row["reason"], row["records"], row["positions"], row["payloads"]) for row in quarantined] == [
         (
             "bad_price",
             4,
@@ -269,22 +307,30 @@ def test_data_quality_shows_what_was_refused_and_what_was_late() -> None:
         ("not_json", 1, "clickstream/0/5", "\ufffd\ufffd"),
     ]
     assert any(caption.value.startswith("3 records, 1.3 % of those") for caption in test.caption)
-    assert runs[0]["run"].endswith(f"/dags/clickstream_pipeline/runs/scheduled__{LAST}")
-    assert runs[0]["Spark jobs (s)"] == 30.5
+    for row, date in zip(runs, (AFTER, LAST, MIDDLE, FIRST), strict=True):
+        assert re.fullmatch(rf"http://.+/dags/clickstream_pipeline/runs/scheduled__{date}", row["run"])
+    assert [row["failed in"] for row in runs] == ["transform_clickstream", "", "", ""]
+    assert runs[1]["Spark jobs (s)"] == 30.5
     assert [tuple(row.values()) for row in checks] == [
-        (MIDDLE, "warned", "check_columns.warn_events"), (MIDDLE, "failed, and was forced", "job transform, by ann"),
+        (MIDDLE, "warned", "few_are_quarantined"), (MIDDLE, "failed, and was forced", "1 of 50 lost"),
     ]  # fmt: skip
-    assert any(caption.value.startswith("2 of 3 runs passed every check") for caption in test.caption)
+    assert any(caption.value.startswith("2 of 3 recorded runs have neither") for caption in test.caption)
 
 
 def test_a_long_list_of_users_goes_on_in_the_file(lake: RunningStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    offered: list[tuple[str, Any]] = []
+    monkeypatch.setattr(
+        "dashboard.files.st.download_button", lambda label, data, *_, **__: offered.append((label, data))
+    )
     monkeypatch.setattr("dashboard.files.MANY_ROWS", 1)
+    monkeypatch.setattr(segment_users, "__defaults__", (1,))
     test = open_page("segments", users_of=LABELS[LEAVING])
+    assert [row["user_id"] for row in tables(test)[1]] == ["anna"]
     assert any(caption.value.startswith("The 1 who spent most") for caption in test.caption)
-    assert [button.proto.label for button in test.get("download_button")] == ["2 users as CSV"]
     before = count_queries(lake)
-    every = segment_users(LAST, LEAVING, EVERY_ROW)
-    lines = write_csv(every, open_lake().metadata_locations()).splitlines()
+    ((label, write),) = offered
+    assert label == "2 users as CSV"
+    lines = write().splitlines()
     assert lines[0].startswith("user_id,segment_since,previous_segment_id,distance_to_centroid,revenue_sum_30d,")
     assert lines[1:] == [
         f"anna,{LAST},{LOYAL},0.5,120.0,0,9,1.0",
@@ -294,10 +340,10 @@ def test_a_long_list_of_users_goes_on_in_the_file(lake: RunningStack, monkeypatc
 
 
 def test_a_second_view_of_unchanged_data_starts_no_query(lake: RunningStack) -> None:
-    views = [
-        (page, url)
-        for page in PAGES
-        for url in ({}, {"device": "mobile", "segment": "loyal buyers"})
+    views: list[tuple[str, dict[str, str]]] = [
+        *((page, url) for page in PAGES for url in ({}, {"device": "mobile", "segment": "loyal buyers"})),
+        ("user", {"user": "anna"}), ("funnel", {"by": "category"}), ("movement", {"left": LABELS[LEAVING]}),
+        ("segments", {"users_of": LABELS[LEAVING]}),
     ]  # fmt: skip
     at_first = count_queries(lake)
     for page, url in views:
@@ -328,7 +374,7 @@ def test_narrower_dates_start_no_query_where_rows_are_by_date(lake: RunningStack
     assert count_queries(lake) == before
     assert metrics(numbers["overview"])["Sessions"] == ("1", "")
     assert metrics(numbers["funnel"])["Cart abandonment"][0] == "50.0 %"
-    assert [row["event_date"] for row in tables(numbers["data_quality"])[0]] == [FIRST, MIDDLE]
+    assert [row["date"] for row in tables(numbers["data_quality"])[0]] == [FIRST, MIDDLE]
     assert "Nothing was quarantined" in messages(numbers["data_quality"])
     shown = tables(open_page("data_quality", dates=["2025-04-02", "2025-04-08"]))[1]
     assert count_queries(lake) == before  # the examples of its newest date were shown before
@@ -371,7 +417,7 @@ def test_the_editor_answers_with_cost_and_refuses_what_writes(lake: RunningStack
     test.text_area[0].set_value(f"SELECT count(*) AS n FROM {database}.sessions;")
     test.button[0].click().run()
     assert tables(test) == [[{"n": 10}]]
-    assert any("1 rows" in text.value and "USD on AWS" in text.value for text in test.markdown)
+    assert any("**1 row**" in text.value and "USD on AWS" in text.value for text in test.markdown)
     test.text_area[0].set_value(f"SHOW TABLES IN {database}")
     test.button[0].click().run()
     assert "sessions" in {name for row in tables(test)[0] for name in row.values()}
@@ -385,6 +431,18 @@ def test_the_editor_answers_with_cost_and_refuses_what_writes(lake: RunningStack
     test.text_area[0].set_value("SELECT no_such_column FROM clickstream.sessions")
     test.button[0].click().run()
     assert "COLUMN_NOT_FOUND" in messages(test)
+
+
+def test_the_editor_draws_decimals_too() -> None:
+    test = open_page("ask_athena")
+    test.text_area[0].set_value(
+        "SELECT y, CAST(x AS decimal(5, 2)) AS price FROM (VALUES ('a', 3), ('b', 4)) AS t (y, x)"
+    )
+    test.button[0].click().run()
+    assert not test.exception
+    (chart,) = test.get("plotly_chart")
+    assert '"x":["a","b"]' in chart.proto.spec
+    assert test.multiselect(key="numbers").value == ["price"]
 
 
 def test_a_named_query_is_there_to_run() -> None:
@@ -484,8 +542,22 @@ def test_a_link_to_a_segment_that_is_not_there_says_so() -> None:
     assert metrics(test)["Sessions"][0] == "5"
 
 
+def test_a_link_to_dates_or_a_device_that_are_not_there_says_so() -> None:
+    test = open_page("overview", dates=["2024-12-24", "2025-04-01"], device="fridge")
+    said = messages(test)
+    assert "The lake has no dates 2024-12-24 to 2025-04-01, but 2025-04-01 to 2025-04-08" in said
+    assert "There is no device fridge" in said
+    assert metrics(test)["Sessions"][0] == "5"
+
+
+def test_a_link_keeps_the_newest_dates() -> None:
+    (link,) = open_page("overview", device="mobile").sidebar.code
+    assert link.value == "?dates=2025-04-01&dates=2025-04-08&device=mobile"  # AppTest has no address before it
+
+
 def test_a_lake_from_before_failed_runs_has_none(lake: RunningStack) -> None:
     with without_table(lake, "failed_runs"):
-        test = open_page("overview")
+        test, quality = open_page("overview"), open_page("data_quality")
     assert metrics(test)["Sessions"][0] == "5"
     assert "failed in" not in messages(test)
+    assert [row["failed in"] for row in tables(quality)[-1]] == ["", "", ""]

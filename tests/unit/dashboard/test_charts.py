@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import datetime as dt
+import tomllib
 
 import pandas as pd  # type: ignore[import-untyped]
 
+from config.loader import PROJECT_ROOT
 from dashboard.charts import EVENT_COLOURS, draw_days, draw_funnel, draw_funnels, draw_journey, draw_matrix, draw_stack
+from spark_jobs.segment_charts import COLOURS
 
 DAYS = [dt.date(2025, 4, 1), dt.date(2025, 4, 2)]
+
+
+def test_streamlits_own_charts_have_the_same_colours() -> None:
+    theme = tomllib.loads((PROJECT_ROOT / "dashboard" / ".streamlit" / "config.toml").read_text(encoding="utf-8"))
+    assert theme["theme"]["chartCategoricalColors"] == list(COLOURS)
 
 
 def test_days_are_one_line() -> None:

@@ -43,6 +43,20 @@ def test_what_describes_passes_as_text(sql: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("sql", "is_charged"),
+    [
+        ("SELECT 1", True),
+        ("EXPLAIN ANALYZE SELECT 1", True),
+        ("EXPLAIN SELECT 1", False),
+        ("EXPLAIN (FORMAT JSON) SELECT 1", False),
+        ("SHOW TABLES", False),
+    ],
+)
+def test_what_scans_data_is_charged(sql: str, is_charged: bool) -> None:
+    assert check_read_only(sql).is_charged is is_charged
+
+
+@pytest.mark.parametrize(
     ("sql", "word"),
     [
         ("DROP TABLE events", "DROP"),

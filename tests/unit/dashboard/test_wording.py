@@ -65,3 +65,7 @@ def test_a_column_says_its_unit_and_an_unknown_one_keeps_its_name() -> None:
     labelled = wording.label(rows, "USD")
     assert list(labelled) == ["revenue in 30 days (USD)", "time (UTC)", "brand"]
     assert labelled.iloc[0].tolist() == [1.5, DAY, "a"]
+
+
+def test_somebodys_words_are_no_markdown() -> None:
+    assert wording.as_markdown("over $100; [x] *all* :red") == r"over \$100; \[x\] \*all\* \:red"
