@@ -137,7 +137,7 @@ def _show_link(dates: DateRange) -> None:
     others = [(name, value) for name in st.query_params for value in st.query_params.get_all(name) if name != "dates"]
     query = urlencode([("dates", dates.first), ("dates", dates.last), *others])
     with st.sidebar.expander("Link with these dates"):
-        st.code(f"{st.context.url or ''}?{query}", language=None, wrap_lines=True)
+        st.caption(f"{st.context.url or ''}?{query}")
 
 
 def _choose_segments(labels: Mapping[int, str], is_disabled: bool) -> tuple[int, ...]:

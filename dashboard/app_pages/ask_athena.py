@@ -52,7 +52,7 @@ def show_result(result: Result, price_of_terabyte: float) -> None:
 
 def to_numbers(rows: pd.DataFrame) -> pd.DataFrame:
     """DECIMAL columns as floats: charts know no other numbers."""
-    decimals = [name for name in rows if rows[name].dropna().map(lambda value: isinstance(value, Decimal)).any()]
+    decimals = [name for name in rows if any(isinstance(value, Decimal) for value in rows[name])]
     return rows.astype(dict.fromkeys(decimals, "float64"))
 
 

@@ -35,7 +35,7 @@ def show_user(user: str, dates: DateRange, currency: str) -> None:
         f"Revenue ({currency})": wording.money(float(sessions["revenue"].sum())),
         "Segment": history["segment_name"].iloc[-1] if len(history) else wording.MISSING,
     }
-    for column, (label, value) in zip(st.columns([1, 1, 1, 1, 2]), numbers.items(), strict=True):
+    for column, (label, value) in zip(st.columns([2, 2, 2, 3, 4]), numbers.items(), strict=True):
         column.metric(label, value, border=True)
     if len(events):
         show(draw_journey(events), "Events of the user by time and type", key="journey")

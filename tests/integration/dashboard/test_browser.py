@@ -66,7 +66,7 @@ def test_a_filter_goes_into_the_link_and_a_shared_link_shows_the_same(browser: B
     page.wait_for_url("**device=mobile**")
     page.get_by_text("Link with these dates").click()
     link = f"{url}?dates={FIRST}&dates={LAST}&device=mobile"
-    expect(page.get_by_test_id("stSidebar").get_by_test_id("stCode")).to_have_text(link)
+    expect(page.get_by_test_id("stSidebar").get_by_role("link", name=link)).to_have_attribute("href", link)
     expect(page.get_by_test_id("stMetricValue")).not_to_have_text(before)
     wait_for_page(page, "Overview")
     chosen = page.get_by_test_id("stMetricValue").all_inner_texts()
@@ -127,6 +127,7 @@ def test_the_editor_shows_rows_and_what_they_cost(page: Page, url: str) -> None:
     wait_for_page(page, "Ask Athena")
     page.get_by_role("button", name="Run").click()
     expect(page.get_by_text("scanned ·")).to_be_visible()
+    wait_for_page(page, "Ask Athena")
     lines = download(page, "As CSV").splitlines()
     assert lines[0].startswith("event_date,")
     assert [line.partition(",")[0] for line in lines[1:]] == [str(FIRST), str(MIDDLE), str(LAST)]
