@@ -1,4 +1,4 @@
-"""What surrounds every page: its question, the designed states where the lake has no answer, what its answers cost."""
+"""What the pages share: question, states where the lake has no answer, costs; tables; runs that failed."""
 
 from __future__ import annotations
 
