@@ -7,6 +7,7 @@ from functools import partial
 import pandas as pd  # type: ignore[import-untyped]
 import streamlit as st
 
+from dashboard import wording
 from dashboard.answers import Locations, page_locations, read_anew
 from dashboard.queries import Question
 from dashboard.questions import MANY_ROWS
@@ -23,9 +24,8 @@ def offer_csv(rows: pd.DataFrame, every: Question, users: int, name: str) -> Non
     else:
         st.caption(f"The {MANY_ROWS:,} who spent most in 30 days; the file has all of them.")
         data = partial(write_csv, every, page_locations())
-    st.download_button(
-        f"{users:,} user{'' if users == 1 else 's'} as CSV", data, f"{name}.csv", "text/csv", on_click="ignore"
-    )
+    label = f"{wording.counted(users, 'user')} as CSV"
+    st.download_button(label, data, f"{name}.csv", "text/csv", on_click="ignore")
 
 
 def write_csv(question: Question, locations: Locations) -> str:

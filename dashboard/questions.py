@@ -30,6 +30,10 @@ class DateRange:
     first: dt.date
     last: dt.date
 
+    def longer(self, by: dt.timedelta) -> DateRange:
+        """These dates and those from so much before the first one on."""
+        return DateRange(self.first - by, self.last)
+
     def cover(self, other: DateRange) -> DateRange:
         """These dates where they hold the others, else the others."""
         return self if self.first <= other.first and other.last <= self.last else other
@@ -129,27 +133,12 @@ def of_movement(dates: DateRange) -> tuple[Question, ...]:
     return moves(dates), spending(dates.first)
 
 
-def with_day_before(date: dt.date) -> DateRange:
-    """The date, and the one before."""
-    return DateRange(date - DAY, date)
-
-
-def day_longer(default: DateRange) -> DateRange:
-    """What holds each of the dates and the one before."""
-    return DateRange(default.first - DAY, default.last)
-
-
 def of_segments(dates: DateRange, default: DateRange) -> tuple[Question, ...]:
-    return profiles(day_longer(default).cover(with_day_before(dates.last))), models()
-
-
-def week_longer(default: DateRange) -> DateRange:
-    """What holds each of the dates and its weekday before."""
-    return DateRange(default.first - WEEK, default.last)
+    return profiles(default.longer(DAY).cover(DateRange(dates.last - DAY, dates.last))), models()
 
 
 def of_overview(dates: DateRange, default: DateRange) -> tuple[Question, ...]:
-    whole, weeks = default.cover(dates), week_longer(default).cover(with_week_before(dates))
+    whole, weeks = default.cover(dates), default.longer(WEEK).cover(with_week_before(dates))
     return failures(whole.first), runs(whole), sessions_by_day(weeks)
 
 
@@ -164,7 +153,7 @@ FORESEEN: dict[str, Foreseen] = {
     "Overview": of_overview,
     "Segments": of_segments,
     "Movement": lambda *_: (segment_dates(),),
-    "Funnel": lambda dates, default: (sessions_by_day(week_longer(default).cover(dates)),),
+    "Funnel": lambda dates, default: (sessions_by_day(default.longer(WEEK).cover(dates)),),
     "User": lambda dates, _: (some_users(dates.last),),
     "Data quality": of_data_quality,
     "Ask Athena": lambda *_: (),

@@ -53,11 +53,11 @@ def check_read_only(sql: str) -> Statement:
             f"{first or EXPLAINING} is not allowed here: only SELECT, SHOW, DESCRIBE and EXPLAIN of these. "
             "`make query` takes every statement."
         )
-    is_executed = words[0] != EXPLAINING or words[1] == ANALYZE
+    is_of_rows, is_explained = first in QUERYING, words[0] == EXPLAINING
     return Statement(
         sql[: tokens[-1].end + 1],
-        is_query=first in QUERYING and words[0] != EXPLAINING,
-        is_charged=first in QUERYING and is_executed,
+        is_query=is_of_rows and not is_explained,
+        is_charged=is_of_rows and (not is_explained or words[1] == ANALYZE),
     )
 
 

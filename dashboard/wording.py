@@ -50,6 +50,11 @@ def count(value: float | None) -> str:
     return MISSING if value is None or pd.isna(value) else f"{value:,.0f}"
 
 
+def counted(number: int, noun: str) -> str:
+    """1, row -> 1 row; 1234, row -> 1,234 rows."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def percent(share: float | None) -> str:
     """0.1234 -> 12.3 %."""
     return MISSING if share is None or pd.isna(share) else f"{100 * share:.1f} %"
@@ -85,7 +90,7 @@ def age(date: dt.date, now: dt.datetime) -> str:
     if hours < 0:
         return "not over yet"
     number, unit = (hours, "hour") if hours < 48 else (hours / 24, "day")
-    return f"{int(number):,} {unit}{'' if int(number) == 1 else 's'} old"
+    return f"{counted(int(number), unit)} old"
 
 
 def change(now: float | None, before: float | None) -> str | None:

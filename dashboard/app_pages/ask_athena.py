@@ -38,7 +38,7 @@ def show_result(result: Result, price_of_terabyte: float) -> None:
     )
     st.code(result.statement.sql, language="sql")
     st.markdown(
-        f"**{len(rows):,} row{'' if len(rows) == 1 else 's'}** · {wording.size(answer.scanned_bytes)} scanned · "
+        f"**{wording.counted(len(rows), 'row')}** · {wording.size(answer.scanned_bytes)} scanned · "
         f"{wording.seconds(answer.milliseconds)} · {price} on AWS"
     )
     if answer.has_more:

@@ -21,7 +21,7 @@ PARTS = {"clean": "clean", "duplicates": "duplicates", "quarantined": "quarantin
 
 def show_runs(runs: pd.DataFrame, failed: pd.DataFrame) -> None:
     """The newest first, with links into Airflow where its address is known."""
-    newest = pd.concat([runs, failed.assign(recorded_at=failed["failed_at"])])
+    newest = pd.concat([runs, failed.rename(columns={"failed_at": "recorded_at"})])
     newest = newest.sort_values(["event_date", "recorded_at"], ascending=False)
     seconds = [
         sum((json.loads(text) or {}).values()) if isinstance(text, str) else None for text in newest["job_seconds"]

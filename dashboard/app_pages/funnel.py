@@ -12,7 +12,7 @@ from dashboard.answers import ask
 from dashboard.charts import draw_funnel, draw_funnels, show
 from dashboard.filters import Filters, ask_days, chosen_filters
 from dashboard.page import page, show_rows
-from dashboard.questions import week_longer
+from dashboard.questions import WEEK
 from dashboard.sessions import STEPS, add_up, count_steps, select_sessions
 
 GROUPS = {"segment": "segment_id", "device": "device_type", "category": "category"}
@@ -48,7 +48,7 @@ def show_steps(steps: pd.DataFrame) -> None:
 
 with page("Where do sessions end between looking at a product and buying it?"):
     filters = chosen_filters()
-    rows = ask_days(questions.sessions_by_day, "session_date", filters.dates, week_longer(filters.default))
+    rows = ask_days(questions.sessions_by_day, "session_date", filters.dates, filters.default.longer(WEEK))
     chosen = select_sessions(rows, filters)
     steps = count_steps(chosen)
     with_cart, abandoned = int(chosen["with_cart"].sum()), int(chosen["abandoned"].sum())

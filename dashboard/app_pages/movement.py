@@ -59,10 +59,11 @@ def as_transitions(moves: pd.DataFrame) -> list[dict[str, int | None]]:
 
 def find_two_dates() -> tuple[DateRange, list[int]]:
     """The ends of the dates in the sidebar, where they have segments, and those of the first. Raises EmptyLakeError."""
-    known, chosen, default = read_segment_range(), chosen_filters().dates, chosen_filters().default
+    known, filters = read_segment_range(), chosen_filters()
+    chosen = filters.dates
     found = questions.movement_dates(chosen, ask(questions.segment_dates()))
     ask_ahead(questions.of_movement(found) if found else ())
-    names = read_segment_names(chosen, default)
+    names = read_segment_names(chosen, filters.default)
     if found is None or not (before := segments_of(names, found.first)) or not segments_of(names, found.last):
         raise EmptyLakeError(
             f"There are not two dates with segments at the ends of {chosen.first} to {chosen.last}.",

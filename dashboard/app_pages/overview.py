@@ -12,7 +12,7 @@ from dashboard.charts import draw_days, show
 from dashboard.filters import ask_days, chosen_filters
 from dashboard.lake import open_lake
 from dashboard.page import describe, find_failed_runs, page
-from dashboard.questions import WEEK, week_longer, with_week_before
+from dashboard.questions import WEEK, with_week_before
 from dashboard.reconciliation import find_faults
 from dashboard.sessions import add_up, fill_dates, select_sessions
 
@@ -48,7 +48,7 @@ with page("How did the newest date go?"):
     filters = chosen_filters()
     dates, currency = filters.dates, open_lake().settings.pipeline.dashboard.currency
     show_banner(find_faults(ask_days(questions.runs, "event_date", dates, filters.default)))
-    rows = ask_days(questions.sessions_by_day, "session_date", with_week_before(dates), week_longer(filters.default))
+    rows = ask_days(questions.sessions_by_day, "session_date", with_week_before(dates), filters.default.longer(WEEK))
     sums = add_up(select_sessions(rows, filters), "session_date")
     days = sums.set_index("session_date")
     st.subheader(f"{dates.last:%A, %d %B %Y}", anchor=False)

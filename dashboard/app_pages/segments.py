@@ -18,7 +18,7 @@ from dashboard.files import offer_csv
 from dashboard.filters import ask_days, chosen_filters, read_segment_range
 from dashboard.lake import EmptyLakeError, open_lake
 from dashboard.page import page, show_rows
-from dashboard.questions import DAY, EVERY_ROW, day_longer, with_day_before
+from dashboard.questions import DAY, EVERY_ROW, DateRange
 from spark_jobs.segment_charts import draw_profile_heatmap, draw_scatter, draw_sizes, project
 
 
@@ -112,7 +112,8 @@ with page("Who are the users, and how many of each kind?"):
     filters = chosen_filters()
     date, chosen, labels = filters.dates.last, filters.segments, filters.labels
     ask_ahead([questions.sample(date, chosen)])
-    found = ask_days(questions.profiles, "snapshot_date", with_day_before(date), day_longer(filters.default))
+    days = DateRange(date - DAY, date)
+    found = ask_days(questions.profiles, "snapshot_date", days, filters.default.longer(DAY))
     every, before = (found[found["snapshot_date"] == day] for day in (date, date - DAY))
     if every.empty:
         known = read_segment_range()

@@ -10,16 +10,15 @@ import pytest
 
 from dashboard.queries import Question, read_template
 from dashboard.questions import (
+    DAY,
     FORESEEN,
+    WEEK,
     DateRange,
     best_segment,
-    day_longer,
     default_dates,
     movement_dates,
     refused_dates,
     segments_of,
-    week_longer,
-    with_day_before,
     with_week_before,
 )
 
@@ -56,8 +55,8 @@ def test_a_short_range_brings_the_week_before_along() -> None:
 def test_the_default_sessions_hold_every_weekday_before() -> None:
     default = DateRange(day(10), day(20))
     for first, last in ((10, 20), (10, 10), (12, 16)):
-        assert week_longer(default).cover(with_week_before(DateRange(day(first), day(last)))) == week_longer(default)
-    assert week_longer(default) == DateRange(day(3), day(20))
+        assert default.longer(WEEK).cover(with_week_before(DateRange(day(first), day(last)))) == default.longer(WEEK)
+    assert default.longer(WEEK) == DateRange(day(3), day(20))
 
 
 def test_dates_within_the_default_ones_are_answered_by_these() -> None:
@@ -71,8 +70,8 @@ def test_dates_within_the_default_ones_are_answered_by_these() -> None:
 def test_the_default_profiles_hold_every_day_before() -> None:
     default = DateRange(day(10), day(20))
     for last in (10, 15, 20):
-        assert day_longer(default).cover(with_day_before(day(last))) == DateRange(day(9), day(20))
-    assert day_longer(default).cover(with_day_before(day(9))) == DateRange(day(8), day(9))
+        assert default.longer(DAY).cover(DateRange(day(last - 1), day(last))) == DateRange(day(9), day(20))
+    assert default.longer(DAY).cover(DateRange(day(8), day(9))) == DateRange(day(8), day(9))
 
 
 def test_the_segments_of_a_date_are_its_own() -> None:
