@@ -98,7 +98,6 @@ def test_a_tenth_of_the_users_that_becomes_another_persona_is_the_flow_of_the_tr
     moves = scored.read_dates(SEGMENT_TRANSITIONS, CHANGING[0], CHANGING[-1])
     rows = moves.groupBy("from_segment_id", "to_segment_id").agg(F.sum("users").alias("users")).collect()
     between = {(row.from_segment_id, row.to_segment_id): row.users for row in rows}
-    assert 0.8 * len(movers) <= between[source, target] - between.get((target, source), 0) <= len(movers) / 0.8
     direct = scored.read_dates(USER_SEGMENTS, CHANGING[0], CHANGING[-1]).where(
         (F.col("previous_segment_id") == source) & (F.col("segment_id") == target)
     )
