@@ -259,7 +259,11 @@ class Identity:
 
 @dataclass(frozen=True, config=_STRICT)
 class Segmentation:
-    """`rate_features` maps a rate to the count of user_features that it is a rate of: the more, the surer it is."""
+    """`rate_features` maps a rate to the count of user_features that it is a rate of: the more, the surer it is.
+
+    A user changes segment from one date to the next when another centroid is nearer than that of the user's segment by
+    `min_distance_gain`, a share of the distance to the latter; 0: whenever it is nearer.
+    """
 
     num_clusters: Annotated[int, Field(ge=2)] | Literal["auto"]
     choice: ClusterChoice
@@ -269,6 +273,7 @@ class Segmentation:
     min_sessions: Annotated[int, Field(ge=0)]
     winsorised_share: Annotated[float, Field(ge=0, lt=0.5)]
     model_policy: Literal["as_of", "champion"]
+    min_distance_gain: Annotated[float, Field(ge=0, lt=1)]
     training: Training
     drift: Drift
     identity: Identity

@@ -128,17 +128,17 @@ def count_partitions(users: int) -> int:
 def add_clusters(features: DataFrame, pipeline: PipelineModel) -> DataFrame:
     """Adds `scaled`, `cluster` (also as `segment_id`) and `distance_to_centroid` to prepared users."""
     clustered = pipeline.transform(features)
-    return clustered.withColumn("distance_to_centroid", distance_to_centroid(pipeline)).withColumn(
+    return clustered.withColumn("distance_to_centroid", distance_to_centroid(pipeline, F.col("cluster"))).withColumn(
         "segment_id", F.col("cluster")
     )
 
 
-def distance_to_centroid(pipeline: PipelineModel) -> Column:
-    """Euclidean, from `scaled` to the centroid of `cluster`."""
+def distance_to_centroid(pipeline: PipelineModel, cluster: Column) -> Column:
+    """Euclidean, from `scaled` to the centroid of `cluster`; null where that is null."""
     centroids = cast(KMeansModel, pipeline.stages[-1]).clusterCenters()
     by_cluster = F.array(*[F.array(*[F.lit(float(x)) for x in centroid]) for centroid in centroids])
     squares = F.zip_with(
-        vector_to_array(F.col("scaled")), F.element_at(by_cluster, F.col("cluster") + 1), lambda x, c: (x - c) * (x - c)
+        vector_to_array(F.col("scaled")), F.element_at(by_cluster, cluster + 1), lambda x, c: (x - c) * (x - c)
     )
     return F.sqrt(F.aggregate(squares, F.lit(0.0), lambda total, square: total + square))
 

@@ -5,9 +5,10 @@ features were published again since they were scored, and those whose history th
 Output: for each date one row per user, one per segment and one per move between segments, each partitioned by
 `snapshot_date`; `model_runs` gets a row when a model is trained.
 
-A date is scored with its champion: under `model_policy: as_of` the one of that date, under `champion` the newest. On a
-date that is asked for a model is trained where there is none, where the settings have changed, after `every_days`, and
-where the users have drifted; it takes over where it is better. Users with too little history are the segment 0.
+A date is scored with its champion: under `model_policy: as_of` the one of that date, under `champion` the newest. Users
+stay in the segment of the date before until another is nearer by `min_distance_gain`; with too little history they are
+the segment 0. On a date that is asked for a model is trained where there is none, where the settings have changed,
+after `every_days`, and where the users have drifted; it takes over where it is better.
 """
 
 from __future__ import annotations
@@ -82,8 +83,24 @@ class SegmentationError(Exception):
     """The features cannot be segmented; the message says why and what to do."""
 
 
-def score_users(features: DataFrame, fitted: Fitted | None, words: SegmentWords) -> DataFrame:
-    """Adds `segment_id`, `segment_name`, `distance_to_centroid` and `model_id` to user_features.
+def add_previous(features: DataFrame, before: DataFrame) -> DataFrame:
+    """Adds `previous_segment_id` and `previous_since` from the user_segments of the date before, null where none is."""
+    previous = before.select(
+        "user_id", F.col("segment_id").alias("previous_segment_id"), F.col("segment_since").alias("previous_since")
+    )
+    return features.join(previous, "user_id", "left")
+
+
+def add_since(scored: DataFrame) -> DataFrame:
+    """Puts `segment_since` in the place of `previous_since`."""
+    stayed = F.col("segment_id") == F.col("previous_segment_id")
+    since = F.when(stayed, F.col("previous_since")).otherwise(F.col("snapshot_date"))
+    return scored.withColumn("segment_since", since).drop("previous_since")
+
+
+def score_users(features: DataFrame, fitted: Fitted | None, words: SegmentWords, min_distance_gain: float) -> DataFrame:
+    """Adds `segment_id`, `segment_name`, `distance_to_centroid` and `model_id` to user_features with
+    `previous_segment_id`.
 
     Without a model everybody is new.
     """
@@ -102,25 +119,26 @@ def score_users(features: DataFrame, fitted: Fitted | None, words: SegmentWords)
     ids = F.array(*[F.lit(s.segment_id) for s in ordered])
     names = F.array(*[F.lit(overrides.get(s.segment_id, s.segment_name)) for s in ordered])
     is_known = F.col(HISTORY) >= model.min_sessions
+    clustered = keep_clusters(pipeline.transform(features), fitted, min_distance_gain)
     position = F.col("cluster") + 1
-    return pipeline.transform(features).select(
+    return clustered.select(
         *features.columns,
         F.when(is_known, F.element_at(ids, position)).otherwise(NEW_USERS).alias("segment_id"),
         F.when(is_known, F.element_at(names, position)).otherwise(new_name).alias("segment_name"),
-        F.when(is_known, distance_to_centroid(pipeline)).alias("distance_to_centroid"),
+        F.when(is_known, distance_to_centroid(pipeline, F.col("cluster"))).alias("distance_to_centroid"),
         F.lit(model.model_id).alias("model_id"),
     )
 
 
-def add_history(scored: DataFrame, before: DataFrame) -> DataFrame:
-    """Adds `previous_segment_id` and `segment_since` from the user_segments of the date before."""
-    previous = before.select(
-        "user_id", F.col("segment_id").alias("previous_segment_id"), F.col("segment_since").alias("since")
-    )
-    stayed = F.col("segment_id") == F.col("previous_segment_id")
-    return scored.join(previous, "user_id", "left").withColumn(
-        "segment_since", F.when(stayed, F.col("since")).otherwise(F.col("snapshot_date"))
-    )
+def keep_clusters(clustered: DataFrame, fitted: Fitted, min_distance_gain: float) -> DataFrame:
+    """Who lies between two segments does not change every day: `cluster` becomes that of `previous_segment_id`, unless
+    the nearest is nearer by `min_distance_gain`, or the model has no such segment."""
+    model, pipeline = fitted
+    clusters = F.create_map(*[F.lit(number) for s in model.segments for number in (s.segment_id, s.cluster)])
+    previous, nearest = F.try_element_at(clusters, F.col("previous_segment_id")), F.col("cluster")
+    enough = (1 - min_distance_gain) * distance_to_centroid(pipeline, previous)
+    stays = distance_to_centroid(pipeline, nearest) >= enough
+    return clustered.withColumn("cluster", F.when(stays, previous).otherwise(nearest))
 
 
 def count_transitions(segments: DataFrame, before: DataFrame, date: dt.date) -> DataFrame:
@@ -164,10 +182,15 @@ def read_features(lakehouse: Lakehouse, date: dt.date, features: Collection[str]
     return rows
 
 
-def score_date(lakehouse: Lakehouse, date: dt.date, fitted: Fitted | None) -> DataFrame:
-    """`score_users` over the features of one date that the model reads, persisted. Raises SegmentationError."""
-    names = fitted[0].inputs if fitted else lakehouse.settings.pipeline.segmentation.features
-    return score_users(read_features(lakehouse, date, names), fitted, lakehouse.settings.segment_words).persist()
+def score_date(lakehouse: Lakehouse, date: dt.date, fitted: Fitted | None, before: DataFrame) -> DataFrame:
+    """user_segments of one date with the features that the model reads, persisted; `before` is that of the date before.
+
+    Raises SegmentationError.
+    """
+    settings, words = lakehouse.settings.pipeline.segmentation, lakehouse.settings.segment_words
+    names = fitted[0].inputs if fitted else settings.features
+    features = add_previous(read_features(lakehouse, date, names), before)
+    return add_since(score_users(features, fitted, words, settings.min_distance_gain)).persist()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -306,22 +329,22 @@ def segment_date(
     models = read_models(lakehouse)
     champion = find_champion(models, date, policy)
     fitted = (champion, load_once(champion, loaded)) if champion else None
-    scored = score_date(lakehouse, date, fitted)
+    history = read_noted_digest(lakehouse, date - DAY)
+    before = lakehouse.read_dates(USER_SEGMENTS, date - DAY, date - DAY)
+    scored = score_date(lakehouse, date, fitted, before)
     is_past = policy == "champion" and champion is not None and champion.trained_on > date
     trained = None
     if must_train or (is_asked and not is_past):
         trained = train_if_due(lakehouse, date, models, fitted, scored, must_train=must_train)
     if trained and trained.takes_over:
         scored.unpersist()
-        fitted, scored = trained.fitted, score_date(lakehouse, date, trained.fitted)
+        fitted, scored = trained.fitted, score_date(lakehouse, date, trained.fitted, before)
     given = {segment.segment_id: segment.segment_name for segment in fitted[0].segments} if fitted else {}
     names = fitted[0].features if fitted else lakehouse.settings.pipeline.segmentation.features
-    history = read_noted_digest(lakehouse, date - DAY)
-    before = lakehouse.read_dates(USER_SEGMENTS, date - DAY, date - DAY)
     with Draft(lakehouse, SCORED) as draft:
         draft.replace_dates(SEGMENT_TRANSITIONS, count_transitions(scored, before, date), [date])
         draft.replace_dates(SEGMENT_PROFILES, profile_segments(scored, names, words, given), [date])
-        draft.replace_dates(USER_SEGMENTS, add_history(scored, before), [date])
+        draft.replace_dates(USER_SEGMENTS, scored, [date])
         faults = find_faults(draft, lakehouse.settings.pipeline.audit)
         stop_if_changed(lakehouse, tombstones)
         if faults and not is_forced:

@@ -40,7 +40,8 @@ from spark_jobs.tables import (
 )
 from spark_jobs.user_segmentation_ml import (
     SegmentationError,
-    add_history,
+    add_previous,
+    add_since,
     choose_dates,
     count_transitions,
     load_once,
@@ -91,7 +92,7 @@ def test_history_is_kept_by_who_stays_and_begins_anew_for_who_moves_or_is_new(sp
         [("stays", 1, date(2025, 3, 1)), ("moves", 1, date(2025, 3, 2)), ("leaves", 2, date(2025, 3, 3))], BEFORE_DDL
     )
     scored = spark.createDataFrame([("stays", 1, SECOND), ("moves", 2, SECOND), ("new", 2, SECOND)], SCORED_DDL)
-    rows = add_history(scored, before).collect()
+    rows = add_since(add_previous(scored, before)).collect()
     assert {row.user_id: (row.segment_id, row.previous_segment_id, row.segment_since) for row in rows} == {
         "stays": (1, 1, date(2025, 3, 1)),
         "moves": (2, 1, SECOND),
@@ -199,20 +200,25 @@ def test_segments_are_numbered_by_size_and_one_model_scores_both_dates(outcome: 
     assert (described["model_id"], described["features"]) == (model.model_id, list(FEATURES))
 
 
-def test_the_distance_is_euclidean_in_features_standardised_as_in_training(outcome: Outcome) -> None:
-    def prepare(users: dict[str, tuple[int, int, float]]) -> Any:
-        return np.array([[np.log1p(events), np.log1p(bought), rate] for events, bought, rate in users.values()])
+def distances_of(user: tuple[int, int, float]) -> dict[str, float]:
+    """To the centroid of each segment of the first date, by numpy."""
 
-    trained = prepare(ON_FIRST)  # every rate rests on as much: none is drawn to the mean more than another
+    def prepare(*users: tuple[int, int, float]) -> Any:
+        return np.array([[np.log1p(events), np.log1p(bought), rate] for events, bought, rate in users])
+
+    trained = prepare(*ON_FIRST.values())  # every rate rests on as much: none is drawn to the mean more than another
     mean, spread = trained.mean(axis=0), trained.std(axis=0)
-    centroids = {
-        name: ((prepare(group) - mean) / spread).mean(axis=0)
+    (standardised,) = (prepare(user) - mean) / spread
+    return {
+        name: float(np.linalg.norm(standardised - ((prepare(*group.values()) - mean) / spread).mean(axis=0)))
         for name, group in (("segment 1", IDLE), ("researchers", SEEKERS), ("buyers", BUYERS))
     }
+
+
+def test_the_distance_is_euclidean_in_features_standardised_as_in_training(outcome: Outcome) -> None:
     for day, users in ((FIRST, ON_FIRST), (SECOND, ON_SECOND)):
-        standardised = dict(zip(users, (prepare(users) - mean) / spread, strict=True))
         names = segment_of(outcome, day)
-        expected = {user: float(np.linalg.norm(x - centroids[names[user]])) for user, x in standardised.items()}
+        expected = {user: distances_of(values)[names[user]] for user, values in users.items()}
         found = {row["user_id"]: row["distance_to_centroid"] for row in outcome.of("user_segments", day)}
         assert found == pytest.approx(expected, abs=1e-9)
 
@@ -552,6 +558,40 @@ def test_other_segments_of_a_date_are_the_history_of_the_next_one(lake_of_groups
     }
     moves = lake.read_dates(SEGMENT_TRANSITIONS, days[1], days[1]).collect()
     assert {row.from_segment_id for row in moves} == {row.segment_id for row in first.values()}
+
+
+BETWEEN = (8, 0, 0.4)  # nearer to the researchers than to segment 1, in which the idle are, by 7 % of the distance
+
+
+def test_who_lies_between_two_segments_stays_in_the_one_of_the_date_before(lake_of_groups: Lakehouse) -> None:
+    lake, days = lake_of_groups, [date(2025, 4, day) for day in (21, 22, 23)]
+    distances = distances_of(BETWEEN)
+    assert 0.9 < distances["researchers"] / distances["segment 1"] < 0.95
+
+    def between() -> list[str]:
+        """The user's segment on each date, with the distance to its centroid."""
+        rows = lake.read_dates(USER_SEGMENTS, days[0], days[-1]).where("user_id = 'between'").orderBy("snapshot_date")
+        found = [(row.segment_name, row.distance_to_centroid) for row in rows.collect()]
+        assert [far for _, far in found[-2:]] == pytest.approx([distances[name] for name, _ in found[-2:]])
+        return [name for name, _ in found]
+
+    rebuild_features(lake, days[0], users=ON_FIRST | {"between": IDLE["idle2"]})
+    rebuild_features(lake, *days[1:], users=ON_FIRST | {"between": BETWEEN})
+    score(lake, *days)
+    assert between() == ["segment 1", "segment 1", "segment 1"]
+    moves = lake.read_dates(SEGMENT_TRANSITIONS, days[1], days[2])
+    assert moves.where("NOT from_segment_id <=> to_segment_id").isEmpty()
+    # Who was somebody else on the first date, or nobody, is so on the later ones.
+    rebuild_features(lake, days[0], users=ON_FIRST | {"between": SEEKERS["seek2"]})
+    assert score(lake, days[0]) == ["04-21", "04-22", "04-23"]
+    assert between() == ["researchers", "researchers", "researchers"]
+    rebuild_features(lake, days[0])
+    score(lake, days[0], is_forced=True)
+    assert between() == ["researchers", "researchers"]
+    configure(lake, min_distance_gain=0.05)
+    rebuild_features(lake, days[0], users=ON_FIRST | {"between": IDLE["idle2"]})
+    assert score(lake, days[0]) == ["04-21", "04-22"]  # on which the user is a researcher from that date on, as before
+    assert between() == ["segment 1", "researchers", "researchers"]
 
 
 def test_an_outdated_date_with_a_fault_keeps_its_segments_and_stops_no_other(

@@ -38,6 +38,7 @@ SEGMENTATION: dict[str, Any] = {
     "min_sessions": 1,
     "winsorised_share": 0.0,
     "model_policy": "as_of",
+    "min_distance_gain": 0.1,
     "training": {"every_days": 7, "min_silhouette_gain": 0.02, "needs_approval": False},
     "drift": {"max_feature_index": 9.0, "max_segment_share_change": 0.5, "max_distance_ratio": 9.0},
     "identity": {"max_distance_share": 0.5, "min_overlap": 0.3},
