@@ -25,8 +25,8 @@ import config
 from spark_jobs.failures import explain_failures
 from spark_jobs.lakehouse import ConcurrentCommitError, Lakehouse
 from spark_jobs.land_raw_events import POSITION_KEYS
-from spark_jobs.outdated_segments import keep_outdated_segments
-from spark_jobs.tables import EVENTS, RAW_EVENTS, TABLES, USER_FEATURES, Table
+from spark_jobs.outdated_segments import find_digests, keep_outdated_segments
+from spark_jobs.tables import EVENTS, RAW_EVENTS, TABLES, USER_FEATURES, USER_SEGMENTS, Table
 from spark_jobs.transform_clickstream import RAW_ROWS_KEY
 
 DAY = dt.timedelta(days=1)
@@ -91,7 +91,7 @@ def find_raw_rows(lakehouse: Lakehouse) -> dict[str, str]:
 
 
 # What the newest snapshot of a table, which never expires, has to tell of those that do.
-KEPT = {RAW_EVENTS: find_position, EVENTS: find_raw_rows}
+KEPT = {RAW_EVENTS: find_position, EVENTS: find_raw_rows, USER_SEGMENTS: find_digests}
 
 
 def carry_forward(lakehouse: Lakehouse, table: Table) -> None:

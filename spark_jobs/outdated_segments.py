@@ -2,13 +2,14 @@
 
 Each publication of `user_features` names its dates in its snapshot, each scoring of a date the snapshot of
 `user_features` that it read, a digest of its segments, and the digest of those of the date before. So a run that died
-before it could tell anybody leaves nothing undone.
+before it could tell anybody leaves nothing undone. Maintenance repeats the digests of snapshots that expire.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import json
+from collections.abc import Collection
 
 from spark_jobs.lakehouse import Lakehouse
 from spark_jobs.tables import USER_FEATURES, USER_SEGMENTS
@@ -16,6 +17,7 @@ from spark_jobs.tables import USER_FEATURES, USER_SEGMENTS
 REBUILT_KEY = "rebuilt-snapshots"
 READ_KEY = "features-snapshot"
 DIGEST_KEY, HISTORY_KEY = "segments-digest", "history-digest"
+DIGESTS_KEY = "digests"  # both, of several dates
 NEVER_SCORED = "none"
 DAY = dt.timedelta(days=1)
 
@@ -58,14 +60,35 @@ def _scored_dates(lakehouse: Lakehouse) -> set[dt.date]:
     return set(lakehouse.partition_dates(USER_SEGMENTS)) & set(lakehouse.partition_dates(USER_FEATURES))
 
 
-def _read_digests(lakehouse: Lakehouse) -> dict[dt.date, tuple[str, str]]:
-    """Date -> digest of its segments, and of those of the date before, as its newest scoring has noted them."""
+def find_digests(lakehouse: Lakehouse) -> dict[str, str]:
+    """What the next segmentation reads in the summaries of user_segments, for the summary of one snapshot."""
+    noted, scored = _read_digests(lakehouse), lakehouse.partition_dates(USER_SEGMENTS)
+    kept = {str(day): noted[day] for day in scored if day in noted}
+    return {DIGESTS_KEY: json.dumps(kept)} if kept else {}
+
+
+def describe_rollback(lakehouse: Lakehouse, dates: Collection[dt.date], target: int) -> dict[str, str]:
+    """For the summary of a rollback of user_segments: the digests of `dates`, which go back to snapshot `target`.
+
+    What they hold then fits the date before, whatever that has by now; the dates after them follow.
+    """
+    then = _read_digests(lakehouse, target)
+    back = {day: then[day] for day in sorted(dates) if day in then}
+    noted = _read_digests(lakehouse) | back
+    fitting = {str(day): (digest, noted.get(day - DAY, (before, ""))[0]) for day, (digest, before) in back.items()}
+    return {DIGESTS_KEY: json.dumps(fitting)}
+
+
+def _read_digests(lakehouse: Lakehouse, newest: int | None = None) -> dict[dt.date, tuple[str, str]]:
+    """Date -> digest of its segments, and of those of the date before, as noted last, or by snapshot `newest`."""
     noted: dict[dt.date, tuple[str, str]] = {}
-    for snapshot in lakehouse.history(USER_SEGMENTS):
+    for snapshot in lakehouse.history(USER_SEGMENTS, newest):
         summary = snapshot.summary()
         if digest := summary.get(DIGEST_KEY):
             date = dt.date.fromisoformat(json.loads(summary.get("run-date")))
             noted.setdefault(date, (json.loads(digest), json.loads(summary.get(HISTORY_KEY))))
+        for day, (digest, history) in json.loads(summary.get(DIGESTS_KEY) or "{}").items():
+            noted.setdefault(dt.date.fromisoformat(day), (digest, history))
     return noted
 
 

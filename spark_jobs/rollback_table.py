@@ -22,8 +22,9 @@ import config
 from spark_jobs.failures import explain_failures
 from spark_jobs.lakehouse import Lakehouse, first_date, losing_to_others
 from spark_jobs.land_raw_events import OFFSETS_KEY, POSITION_KEYS
+from spark_jobs.outdated_segments import describe_rollback
 from spark_jobs.run_remarks import add_remark
-from spark_jobs.tables import FORGOTTEN_USERS, RAW_EVENTS, TABLES, Table
+from spark_jobs.tables import FORGOTTEN_USERS, RAW_EVENTS, TABLES, USER_SEGMENTS, Table
 
 Files = dict[str, Any]
 COMPACTION = "replace"  # Iceberg's name of a snapshot with other files and the same rows
@@ -39,7 +40,8 @@ what depends on the table and is NOT taken back with it:
   sessions             nothing
   user_daily_activity  user_features of the date and the 29 after it: roll these back too
   user_features        user_segments, segment_profiles, segment_transitions: user_segmentation_ml.py --start-date DATE
-  user_segments        segment_profiles, segment_transitions: roll these back too
+  user_segments        segment_profiles, segment_transitions: roll these back too; the dates after it, which rest on it,
+                       are scored again by the next run
 transform_clickstream.py --start-date DATE builds the date anew from raw_events and so ends the rollback of what it
 writes; a daily run does so for a date of which new records have landed, for no other.
 """
@@ -168,6 +170,8 @@ def roll_back(lakehouse: Lakehouse, table: Table, date: dt.date | None, snapshot
     summary = lakehouse.job_summary(rolled_back_to=target)
     if table == RAW_EVENTS:
         summary |= find_position(lakehouse, target, count_rows(then))
+    if table == USER_SEGMENTS:
+        summary |= describe_rollback(lakehouse, dates, target)
     exchange_files(lakehouse, table, base, now, then, summary)
     committed = next(s.snapshotId() for s in lakehouse.history(table) if s.summary().get("rolled-back-to"))
     remark = f"rollback: {table.name} went back to snapshot {target} with snapshot {committed}"

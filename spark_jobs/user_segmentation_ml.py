@@ -21,7 +21,7 @@ import sys
 from collections.abc import Collection, Iterator, Sequence
 
 from pyspark.ml import PipelineModel
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 import config
@@ -100,7 +100,7 @@ def add_since(scored: DataFrame) -> DataFrame:
 
 def score_users(features: DataFrame, fitted: Fitted | None, words: SegmentWords, min_distance_gain: float) -> DataFrame:
     """Adds `segment_id`, `segment_name`, `distance_to_centroid` and `model_id` to user_features with
-    `previous_segment_id`.
+    `previous_segment_id`; and `nearest_segment_id` and `nearest_distance`, as if there were no day before.
 
     Without a model everybody is new.
     """
@@ -112,6 +112,8 @@ def score_users(features: DataFrame, fitted: Fitted | None, words: SegmentWords,
             F.lit(new_name).alias("segment_name"),
             F.lit(None).cast("double").alias("distance_to_centroid"),
             F.lit(None).cast("string").alias("model_id"),
+            F.lit(NEW_USERS).alias("nearest_segment_id"),
+            F.lit(None).cast("double").alias("nearest_distance"),
         )
     model, pipeline = fitted
     ordered = sorted(model.segments, key=lambda segment: segment.cluster)
@@ -119,26 +121,28 @@ def score_users(features: DataFrame, fitted: Fitted | None, words: SegmentWords,
     ids = F.array(*[F.lit(s.segment_id) for s in ordered])
     names = F.array(*[F.lit(overrides.get(s.segment_id, s.segment_name)) for s in ordered])
     is_known = F.col(HISTORY) >= model.min_sessions
-    clustered = keep_clusters(pipeline.transform(features), fitted, min_distance_gain)
-    position = F.col("cluster") + 1
+    clustered = pipeline.transform(features).withColumn("kept", keep_cluster(fitted, min_distance_gain))
+    kept, nearest = F.col("kept"), F.col("cluster")
     return clustered.select(
         *features.columns,
-        F.when(is_known, F.element_at(ids, position)).otherwise(NEW_USERS).alias("segment_id"),
-        F.when(is_known, F.element_at(names, position)).otherwise(new_name).alias("segment_name"),
-        F.when(is_known, distance_to_centroid(pipeline, F.col("cluster"))).alias("distance_to_centroid"),
+        F.when(is_known, F.element_at(ids, kept + 1)).otherwise(NEW_USERS).alias("segment_id"),
+        F.when(is_known, F.element_at(names, kept + 1)).otherwise(new_name).alias("segment_name"),
+        F.when(is_known, distance_to_centroid(pipeline, kept)).alias("distance_to_centroid"),
         F.lit(model.model_id).alias("model_id"),
+        F.when(is_known, F.element_at(ids, nearest + 1)).otherwise(NEW_USERS).alias("nearest_segment_id"),
+        F.when(is_known, distance_to_centroid(pipeline, nearest)).alias("nearest_distance"),
     )
 
 
-def keep_clusters(clustered: DataFrame, fitted: Fitted, min_distance_gain: float) -> DataFrame:
-    """Who lies between two segments does not change every day: `cluster` becomes that of `previous_segment_id`, unless
-    the nearest is nearer by `min_distance_gain`, or the model has no such segment."""
+def keep_cluster(fitted: Fitted, min_distance_gain: float) -> Column:
+    """The cluster of `previous_segment_id`, unless the nearest, `cluster`, is nearer by `min_distance_gain`, or the
+    model has no such segment: who lies between two does not change every day."""
     model, pipeline = fitted
     clusters = F.create_map(*[F.lit(number) for s in model.segments for number in (s.segment_id, s.cluster)])
     previous, nearest = F.try_element_at(clusters, F.col("previous_segment_id")), F.col("cluster")
     enough = (1 - min_distance_gain) * distance_to_centroid(pipeline, previous)
     stays = distance_to_centroid(pipeline, nearest) >= enough
-    return clustered.withColumn("cluster", F.when(stays, previous).otherwise(nearest))
+    return F.when(stays, previous).otherwise(nearest)
 
 
 def count_transitions(segments: DataFrame, before: DataFrame, date: dt.date) -> DataFrame:
@@ -218,7 +222,9 @@ def train_if_due(
     champion, settings_hash = scoring[0] if scoring else None, hash_settings(settings)
     drift = []
     if champion:
-        known = scored.where(F.col("segment_id") != NEW_USERS)
+        # As in training, where nobody has a day before.
+        nearest = {"segment_id": F.col("nearest_segment_id"), "distance_to_centroid": F.col("nearest_distance")}
+        known = scored.where(F.col("segment_id") != NEW_USERS).withColumns(nearest)
         drift = [] if known.isEmpty() else find_drift(known, champion.baseline, settings.drift)
     reason = find_reason(models, champion, date, settings_hash, drift, settings.training)
     if reason is None and champion and must_train:
@@ -329,22 +335,23 @@ def segment_date(
     models = read_models(lakehouse)
     champion = find_champion(models, date, policy)
     fitted = (champion, load_once(champion, loaded)) if champion else None
-    history = read_noted_digest(lakehouse, date - DAY)
-    before = lakehouse.read_dates(USER_SEGMENTS, date - DAY, date - DAY)
-    scored = score_date(lakehouse, date, fitted, before)
     is_past = policy == "champion" and champion is not None and champion.trained_on > date
-    trained = None
-    if must_train or (is_asked and not is_past):
-        trained = train_if_due(lakehouse, date, models, fitted, scored, must_train=must_train)
-    if trained and trained.takes_over:
-        scored.unpersist()
-        fitted, scored = trained.fitted, score_date(lakehouse, date, trained.fitted, before)
-    given = {segment.segment_id: segment.segment_name for segment in fitted[0].segments} if fitted else {}
-    names = fitted[0].features if fitted else lakehouse.settings.pipeline.segmentation.features
     with Draft(lakehouse, SCORED) as draft:
+        history = read_noted_digest(lakehouse, date - DAY)
+        before = lakehouse.read_dates(USER_SEGMENTS, date - DAY, date - DAY)
+        scored = score_date(lakehouse, date, fitted, before)
+        trained = None
+        if must_train or (is_asked and not is_past):
+            trained = train_if_due(lakehouse, date, models, fitted, scored, must_train=must_train)
+        if trained and trained.takes_over:
+            scored.unpersist()
+            fitted, scored = trained.fitted, score_date(lakehouse, date, trained.fitted, before)
+        given = {segment.segment_id: segment.segment_name for segment in fitted[0].segments} if fitted else {}
+        names = fitted[0].features if fitted else lakehouse.settings.pipeline.segmentation.features
         draft.replace_dates(SEGMENT_TRANSITIONS, count_transitions(scored, before, date), [date])
         draft.replace_dates(SEGMENT_PROFILES, profile_segments(scored, names, words, given), [date])
-        draft.replace_dates(USER_SEGMENTS, scored, [date])
+        sizes = {row.segment_name: row["count"] for row in scored.groupBy("segment_name").count().collect()}
+        draft.replace_dates(USER_SEGMENTS, scored, [date])  # `scored` rests on the table: its cache ends here
         faults = find_faults(draft, lakehouse.settings.pipeline.audit)
         stop_if_changed(lakehouse, tombstones)
         if faults and not is_forced:
@@ -364,7 +371,6 @@ def segment_date(
         )
         for table in SCORED:
             draft.publish(table, date - DAY, date, summary)
-    sizes = {row.segment_name: row["count"] for row in scored.groupBy("segment_name").count().collect()}
     scored.unpersist()
     return {"date": str(date), "model": fitted[0].model_id if fitted else None, "segments": sizes}
 

@@ -13,6 +13,7 @@ from itertools import pairwise
 
 import pytest
 from pyspark.sql import functions as F
+from sklearn.metrics import adjusted_rand_score  # type: ignore[import-untyped]
 
 from data_generator.population import PersonaMove
 from spark_jobs.lakehouse import Lakehouse
@@ -53,7 +54,7 @@ def models(scored: Lakehouse) -> list[TrainedModel]:
 
 
 def test_each_training_of_an_unchanged_population_takes_over_and_renames_no_segment(models: list[TrainedModel]) -> None:
-    assert len(models) >= 5  # the first and four that followed
+    assert len(models) == 5  # the first and four that followed
     names: dict[int, str] = {}
     for model in models:
         assert model.decision == "champion"
@@ -88,6 +89,13 @@ def test_on_no_day_of_an_unchanged_population_does_more_than_one_user_in_twenty_
     days = {row.snapshot_date: row.moved for row in moves.groupBy("snapshot_date").agg(moved).collect()}
     assert days.keys() == set(UNCHANGED[1:])
     assert max(days.values()) <= 0.05 * USERS
+    assert sum(days.values()) <= 0.0125 * USERS * len(days)
+
+
+def test_the_segments_after_a_month_are_still_the_personas(scored: Lakehouse) -> None:
+    truth, segments = read_personas(FIRST, USERS), segments_of(scored, UNCHANGED[-1])
+    assert len(segments) > 0.95 * USERS
+    assert adjusted_rand_score([truth[user] for user in segments], list(segments.values())) >= 0.85
 
 
 def test_a_tenth_of_the_users_that_becomes_another_persona_is_the_flow_of_the_transitions(scored: Lakehouse) -> None:

@@ -7,7 +7,7 @@ import dataclasses
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -15,20 +15,24 @@ from typing import Any, cast
 import numpy as np
 import pytest
 from pyspark.ml import PipelineModel
-from pyspark.ml.clustering import KMeansModel
+from pyspark.ml.clustering import KMeans, KMeansModel
+from pyspark.ml.linalg import Vectors
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
 import config
 from spark_jobs import user_segmentation_ml
 from spark_jobs.audit import AuditError
-from spark_jobs.lakehouse import Lakehouse
+from spark_jobs.lakehouse import ConcurrentCommitError, Lakehouse
+from spark_jobs.maintain_tables import expire_snapshots
 from spark_jobs.outdated_segments import (
     REBUILT_KEY,
     find_outdated_histories,
     find_outdated_segments,
     keep_outdated_segments,
 )
+from spark_jobs.rollback_table import roll_back
+from spark_jobs.segment_identity import Segment
 from spark_jobs.segment_models import CHAMPION, ModelError, TrainedModel, load_pipeline, read_models
 from spark_jobs.segment_training import train_model
 from spark_jobs.tables import (
@@ -44,6 +48,7 @@ from spark_jobs.user_segmentation_ml import (
     add_since,
     choose_dates,
     count_transitions,
+    keep_cluster,
     load_once,
     main,
     parse_arguments,
@@ -592,6 +597,85 @@ def test_who_lies_between_two_segments_stays_in_the_one_of_the_date_before(lake_
     rebuild_features(lake, days[0], users=ON_FIRST | {"between": IDLE["idle2"]})
     assert score(lake, days[0]) == ["04-21", "04-22"]  # on which the user is a researcher from that date on, as before
     assert between() == ["segment 1", "researchers", "researchers"]
+
+
+def test_the_cluster_of_the_day_before_is_found_by_its_segment(spark: SparkSession) -> None:
+    points = spark.createDataFrame([(Vectors.dense(x),) for x in (0.0, 10.0)], ["scaled"])
+    kmeans = KMeans(k=2, seed=1, featuresCol="scaled", predictionCol="cluster").fit(points)
+    low, high = sorted(range(2), key=lambda cluster: kmeans.clusterCenters()[cluster][0])
+    segments = (Segment(low, 7, "low"), Segment(high, 2, "high"))
+    fitted = (cast(TrainedModel, SimpleNamespace(segments=segments)), PipelineModel([kmeans]))
+    cases = [
+        # x, segment of the day before, segment
+        (5.2, 7, 7),  # 4.8 to the other one: not a tenth less
+        (5.2, 2, 2),
+        (4.8, 2, 2),
+        (5.4, 7, 2),  # 4.6: more than a tenth less
+        (5.2, 5, 2),  # a segment that has vanished
+        (5.2, 0, 2),  # was new
+        (5.2, None, 2),  # was not there
+        (4.8, None, 7),
+    ]
+    users = spark.createDataFrame([(Vectors.dense(x), was) for x, was, _ in cases], ["scaled", "previous_segment_id"])
+    kept = kmeans.transform(users).select(keep_cluster(fitted, 0.1).alias("kept")).collect()
+    assert [row.kept for row in kept] == [low if expected == 7 else high for _, _, expected in cases]
+
+
+def test_segments_of_the_date_before_that_change_under_a_run_stop_it(
+    scored_lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake, days = scored_lakehouse, [date(2025, 4, day) for day in (25, 26)]
+    rebuild_features(lake, *days)
+    score(lake, *days[:1])
+
+    def change_the_date_before(*_: Any, **__: Any) -> None:
+        own = str(lake.spark.conf.get("spark.wap.branch"))
+        lake.spark.conf.unset("spark.wap.branch")
+        rows = lake.read_dates(USER_SEGMENTS, days[0], days[0]).withColumn("segment_id", F.lit(1))
+        lake.replace_dates(USER_SEGMENTS, lake.spark.createDataFrame(rows.collect(), rows.schema), days[:1])
+        lake.spark.conf.set("spark.wap.branch", own)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(user_segmentation_ml, "train_if_due", change_the_date_before)
+        with pytest.raises(ConcurrentCommitError, match="between 2025-04-25 and 2025-04-26"):
+            score(lake, days[1])
+    assert lake.read_dates(USER_SEGMENTS, days[1], days[1]).isEmpty()
+    score(lake, *days)
+
+
+def test_a_date_follows_the_one_before_also_when_the_snapshots_of_its_scoring_have_expired(
+    lake_of_groups: Lakehouse,
+) -> None:
+    lake, days = lake_of_groups, [date(2025, 5, day) for day in (11, 12)]
+    rebuild_features(lake, *days)
+    score(lake, *days)
+    for table in (USER_FEATURES, USER_SEGMENTS):  # as maintenance does
+        expire_snapshots(lake, table, datetime.now(UTC))
+        assert len(list(lake.history(table))) == 1
+    assert find_outdated_histories(lake) == set()
+    rebuild_features(lake, days[0], users=ON_SECOND)
+    assert score(lake, days[0]) == ["05-11", "05-12"]
+
+
+def test_a_date_that_was_rolled_back_stays_so_and_the_next_one_follows_it(lake_of_groups: Lakehouse) -> None:
+    lake, days = lake_of_groups, [date(2025, 5, day) for day in (21, 22)]
+
+    def previous_segments() -> dict[str, int | None]:
+        rows = lake.read_dates(USER_SEGMENTS, days[1], days[1]).collect()
+        return {row.user_id: row.previous_segment_id for row in rows}
+
+    rebuild_features(lake, *days)
+    score(lake, *days)
+    first, before = sorted(lake.read_dates(USER_SEGMENTS, days[0], days[0]).collect()), previous_segments()
+    rebuild_features(lake, days[0], users=ON_SECOND)
+    assert score(lake, days[0]) == ["05-21", "05-22"]
+    assert previous_segments() != before
+    roll_back(lake, USER_SEGMENTS, days[0], None)
+    assert find_outdated_histories(lake) == {days[1]}
+    list(segment_dates(lake, []))
+    assert sorted(lake.read_dates(USER_SEGMENTS, days[0], days[0]).collect()) == first
+    assert previous_segments() == before
+    assert find_outdated_histories(lake) == set()
 
 
 def test_an_outdated_date_with_a_fault_keeps_its_segments_and_stops_no_other(
