@@ -67,16 +67,19 @@ def find_digests(lakehouse: Lakehouse) -> dict[str, str]:
     return {DIGESTS_KEY: json.dumps(kept)} if kept else {}
 
 
-def describe_rollback(lakehouse: Lakehouse, dates: Collection[dt.date], target: int) -> dict[str, str]:
+def describe_rollback(
+    lakehouse: Lakehouse, dates: Collection[dt.date], target: int, *, is_whole_table: bool
+) -> dict[str, str]:
     """For the summary of a rollback of user_segments: the digests of `dates`, which go back to snapshot `target`.
 
-    What they hold then fits the date before, whatever that has by now; the dates after them follow.
+    A date that goes back by itself fits the date before, whatever that has; the date after it follows. So does the one
+    after a date whose digest at `target` nobody has noted, or that had no rows.
     """
-    then = _read_digests(lakehouse, target)
-    back = {day: then[day] for day in sorted(dates) if day in then}
-    noted = _read_digests(lakehouse) | back
-    fitting = {str(day): (digest, noted.get(day - DAY, (before, ""))[0]) for day, (digest, before) in back.items()}
-    return {DIGESTS_KEY: json.dumps(fitting)}
+    then, now = _read_digests(lakehouse, target), _read_digests(lakehouse)
+    back = {day: then.get(day, (f"as of {target}", NEVER_SCORED)) for day in sorted(dates)}
+    if not is_whole_table:
+        back = {day: (digest, now.get(day - DAY, (history, ""))[0]) for day, (digest, history) in back.items()}
+    return {DIGESTS_KEY: json.dumps({str(day): noted for day, noted in back.items()})}
 
 
 def _read_digests(lakehouse: Lakehouse, newest: int | None = None) -> dict[dt.date, tuple[str, str]]:

@@ -41,7 +41,7 @@ what depends on the table and is NOT taken back with it:
   user_daily_activity  user_features of the date and the 29 after it: roll these back too
   user_features        user_segments, segment_profiles, segment_transitions: user_segmentation_ml.py --start-date DATE
   user_segments        segment_profiles, segment_transitions: roll these back too; the dates after it, which rest on it,
-                       are scored again by the next run
+                       are scored again by the next run. Several dates: the first one first
 transform_clickstream.py --start-date DATE builds the date anew from raw_events and so ends the rollback of what it
 writes; a daily run does so for a date of which new records have landed, for no other.
 """
@@ -171,7 +171,7 @@ def roll_back(lakehouse: Lakehouse, table: Table, date: dt.date | None, snapshot
     if table == RAW_EVENTS:
         summary |= find_position(lakehouse, target, count_rows(then))
     if table == USER_SEGMENTS:
-        summary |= describe_rollback(lakehouse, dates, target)
+        summary |= describe_rollback(lakehouse, dates, target, is_whole_table=date is None)
     exchange_files(lakehouse, table, base, now, then, summary)
     committed = next(s.snapshotId() for s in lakehouse.history(table) if s.summary().get("rolled-back-to"))
     remark = f"rollback: {table.name} went back to snapshot {target} with snapshot {committed}"

@@ -359,6 +359,8 @@ def segment_date(
         now = find_champion(read_models(lakehouse), date, policy)
         if (now and now.model_id) != (champion and champion.model_id):
             raise ConcurrentCommitError(f"the champion of {date} has changed meanwhile")
+        if read_noted_digest(lakehouse, date - DAY) != history:
+            raise ConcurrentCommitError(f"the segments of {date - DAY} have changed meanwhile")
         if trained:
             keep_model(lakehouse, trained.fitted)
         summary = lakehouse.job_summary(

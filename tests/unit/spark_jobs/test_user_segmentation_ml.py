@@ -26,10 +26,13 @@ from spark_jobs.audit import AuditError
 from spark_jobs.lakehouse import ConcurrentCommitError, Lakehouse
 from spark_jobs.maintain_tables import expire_snapshots
 from spark_jobs.outdated_segments import (
+    DIGESTS_KEY,
     REBUILT_KEY,
+    describe_rollback,
     find_outdated_histories,
     find_outdated_segments,
     keep_outdated_segments,
+    read_noted_digest,
 )
 from spark_jobs.rollback_table import roll_back
 from spark_jobs.segment_identity import Segment
@@ -41,6 +44,7 @@ from spark_jobs.tables import (
     SEGMENT_TRANSITIONS,
     USER_FEATURES,
     USER_SEGMENTS,
+    Table,
 )
 from spark_jobs.user_segmentation_ml import (
     SegmentationError,
@@ -621,26 +625,52 @@ def test_the_cluster_of_the_day_before_is_found_by_its_segment(spark: SparkSessi
     assert [row.kept for row in kept] == [low if expected == 7 else high for _, _, expected in cases]
 
 
+def replace_by_hand(lake: Lakehouse, day: date) -> None:
+    rows = lake.read_dates(USER_SEGMENTS, day, day).withColumn("segment_id", F.lit(1))
+    lake.replace_dates(USER_SEGMENTS, lake.spark.createDataFrame(rows.collect(), rows.schema), [day])
+
+
+def take_back(lake: Lakehouse, day: date) -> None:
+    roll_back(lake, USER_SEGMENTS, day, None)
+
+
+@pytest.mark.parametrize(
+    ("change", "said", "published"),
+    [
+        (take_back, "the segments of 2025-04-25 have changed meanwhile", ()),
+        (
+            replace_by_hand,
+            "user_segments was changed by another run between 2025-04-25 and 2025-04-26",
+            (SEGMENT_TRANSITIONS, SEGMENT_PROFILES),  # user_segments come last: the next run starts over
+        ),
+    ],
+)
 def test_segments_of_the_date_before_that_change_under_a_run_stop_it(
-    scored_lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch
+    lake_of_groups: Lakehouse, monkeypatch: pytest.MonkeyPatch, change: Any, said: str, published: tuple[Table, ...]
 ) -> None:
-    lake, days = scored_lakehouse, [date(2025, 4, day) for day in (25, 26)]
+    lake, days = lake_of_groups, [date(2025, 4, day) for day in (25, 26)]
+    for table in (USER_SEGMENTS, SEGMENT_PROFILES, SEGMENT_TRANSITIONS):
+        lake.replace_dates(table, lake.read_dates(table, days[1], days[1]).limit(0), days[1:])
     rebuild_features(lake, *days)
-    score(lake, *days[:1])
+    score(lake, days[0])
+    rebuild_features(lake, days[0], users=ON_SECOND)
+    score(lake, days[0])
 
     def change_the_date_before(*_: Any, **__: Any) -> None:
         own = str(lake.spark.conf.get("spark.wap.branch"))
         lake.spark.conf.unset("spark.wap.branch")
-        rows = lake.read_dates(USER_SEGMENTS, days[0], days[0]).withColumn("segment_id", F.lit(1))
-        lake.replace_dates(USER_SEGMENTS, lake.spark.createDataFrame(rows.collect(), rows.schema), days[:1])
+        change(lake, days[0])
         lake.spark.conf.set("spark.wap.branch", own)
 
     with monkeypatch.context() as patched:
         patched.setattr(user_segmentation_ml, "train_if_due", change_the_date_before)
-        with pytest.raises(ConcurrentCommitError, match="between 2025-04-25 and 2025-04-26"):
+        with pytest.raises(ConcurrentCommitError, match=said):
             score(lake, days[1])
-    assert lake.read_dates(USER_SEGMENTS, days[1], days[1]).isEmpty()
-    score(lake, *days)
+    found = [
+        table for table in (SEGMENT_TRANSITIONS, SEGMENT_PROFILES, USER_SEGMENTS) if days[1] in lake.partitions(table)
+    ]
+    assert found == list(published)
+    assert score(lake, *days) == ["04-25", "04-26"]
 
 
 def test_a_date_follows_the_one_before_also_when_the_snapshots_of_its_scoring_have_expired(
@@ -667,16 +697,40 @@ def test_a_date_that_was_rolled_back_stays_so_and_the_next_one_follows_it(lake_o
 
     rebuild_features(lake, *days)
     score(lake, *days)
+    scored_at = lake.start_history(USER_SEGMENTS)
     first, before = sorted(lake.read_dates(USER_SEGMENTS, days[0], days[0]).collect()), previous_segments()
     rebuild_features(lake, days[0], users=ON_SECOND)
-    assert score(lake, days[0]) == ["05-21", "05-22"]
+    next(segment_dates(lake, days[:1]))
+    halfway = lake.start_history(USER_SEGMENTS)  # of a run that dies here
+    assert score(lake) == ["05-22"]
     assert previous_segments() != before
     roll_back(lake, USER_SEGMENTS, days[0], None)
     assert find_outdated_histories(lake) == {days[1]}
-    list(segment_dates(lake, []))
+    assert score(lake) == ["05-22"]
     assert sorted(lake.read_dates(USER_SEGMENTS, days[0], days[0]).collect()) == first
     assert previous_segments() == before
     assert find_outdated_histories(lake) == set()
+    # The table before all that held two dates that fit each other, and what it held of them nobody has to do again.
+    roll_back(lake, USER_SEGMENTS, None, scored_at)
+    assert find_outdated_histories(lake) == set()
+    roll_back(lake, USER_SEGMENTS, None, halfway)
+    assert find_outdated_histories(lake) == {days[1]}
+    assert score(lake) == ["05-22"]
+    assert find_outdated_histories(lake) == set()
+
+
+def test_the_date_after_one_that_goes_back_to_what_nobody_has_noted_follows_it(lake_of_groups: Lakehouse) -> None:
+    lake, days = lake_of_groups, [date(2025, 5, day) for day in (25, 26)]
+    rebuild_features(lake, *days)
+    score(lake, *days)
+    rebuild_features(lake, days[0], users=ON_SECOND)
+    score(lake, days[0])
+    target = lake.start_history(USER_SEGMENTS)
+    noted = json.loads(describe_rollback(lake, [days[0]], target, is_whole_table=False)[DIGESTS_KEY])
+    assert noted[str(days[0])] == [read_noted_digest(lake, days[0]), "none"]
+    never = date(2025, 5, 27)
+    unknown = json.loads(describe_rollback(lake, [never], target, is_whole_table=True)[DIGESTS_KEY])
+    assert unknown == {str(never): [f"as of {target}", "none"]}
 
 
 def test_an_outdated_date_with_a_fault_keeps_its_segments_and_stops_no_other(
