@@ -16,9 +16,9 @@ from spark_jobs.tables import USER_FEATURES, USER_SEGMENTS
 
 REBUILT_KEY = "rebuilt-snapshots"
 READ_KEY = "features-snapshot"
-DIGEST_KEY, HISTORY_KEY = "segments-digest", "history-digest"
-DIGESTS_KEY = "digests"  # both, of several dates
+DIGESTS_KEY = "digests"
 NEVER_SCORED = "none"
+Digests = dict[dt.date, tuple[str, str]]  # of a date's segments, and of those of the date before
 DAY = dt.timedelta(days=1)
 
 
@@ -60,11 +60,16 @@ def _scored_dates(lakehouse: Lakehouse) -> set[dt.date]:
     return set(lakehouse.partition_dates(USER_SEGMENTS)) & set(lakehouse.partition_dates(USER_FEATURES))
 
 
+def describe_digests(noted: Digests) -> dict[str, str]:
+    """For the summary of a snapshot of user_segments."""
+    return {DIGESTS_KEY: json.dumps({str(day): digests for day, digests in noted.items()})}
+
+
 def find_digests(lakehouse: Lakehouse) -> dict[str, str]:
     """What the next segmentation reads in the summaries of user_segments, for the summary of one snapshot."""
     noted, scored = _read_digests(lakehouse), lakehouse.partition_dates(USER_SEGMENTS)
-    kept = {str(day): noted[day] for day in scored if day in noted}
-    return {DIGESTS_KEY: json.dumps(kept)} if kept else {}
+    kept = {day: noted[day] for day in scored if day in noted}
+    return describe_digests(kept) if kept else {}
 
 
 def describe_rollback(
@@ -79,18 +84,14 @@ def describe_rollback(
     back = {day: then.get(day, (f"as of {target}", NEVER_SCORED)) for day in sorted(dates)}
     if not is_whole_table:
         back = {day: (digest, now.get(day - DAY, (history, ""))[0]) for day, (digest, history) in back.items()}
-    return {DIGESTS_KEY: json.dumps({str(day): noted for day, noted in back.items()})}
+    return describe_digests(back)
 
 
-def _read_digests(lakehouse: Lakehouse, newest: int | None = None) -> dict[dt.date, tuple[str, str]]:
+def _read_digests(lakehouse: Lakehouse, newest: int | None = None) -> Digests:
     """Date -> digest of its segments, and of those of the date before, as noted last, or by snapshot `newest`."""
-    noted: dict[dt.date, tuple[str, str]] = {}
+    noted: Digests = {}
     for snapshot in lakehouse.history(USER_SEGMENTS, newest):
-        summary = snapshot.summary()
-        if digest := summary.get(DIGEST_KEY):
-            date = dt.date.fromisoformat(json.loads(summary.get("run-date")))
-            noted.setdefault(date, (json.loads(digest), json.loads(summary.get(HISTORY_KEY))))
-        for day, (digest, history) in json.loads(summary.get(DIGESTS_KEY) or "{}").items():
+        for day, (digest, history) in json.loads(snapshot.summary().get(DIGESTS_KEY) or "{}").items():
             noted.setdefault(dt.date.fromisoformat(day), (digest, history))
     return noted
 

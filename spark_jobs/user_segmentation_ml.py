@@ -33,6 +33,7 @@ from spark_jobs.forgotten_users import drop_forgotten, read_tombstones, stop_if_
 from spark_jobs.lakehouse import ConcurrentCommitError, Lakehouse
 from spark_jobs.model_tracking import track_model
 from spark_jobs.outdated_segments import (
+    describe_digests,
     digest_segments,
     find_outdated_histories,
     find_outdated_segments,
@@ -366,11 +367,10 @@ def segment_date(
         summary = lakehouse.job_summary(
             run_date=str(date),
             features_snapshot=features_snapshot,
-            segments_digest=digest_segments(lakehouse, date),
-            history_digest=history,
             forced=faults,
             left_outdated=left_outdated,
         )
+        summary |= describe_digests({date: (digest_segments(lakehouse, date), history)})
         for table in SCORED:
             draft.publish(table, date - DAY, date, summary)
     scored.unpersist()

@@ -15,6 +15,7 @@ from spark_jobs.audit import find_faults
 from spark_jobs.draft import Draft
 from spark_jobs.lakehouse import ConcurrentCommitError, Lakehouse
 from spark_jobs.tables import SEGMENT_PROFILES, SEGMENT_TRANSITIONS, USER_SEGMENTS
+from tests.unit.spark_jobs.meanwhile import outside_the_draft
 
 DAYS = [date(2025, 4, day) for day in range(1, 6)]
 LIMITS = Audit(max_fall_share=0.1, ignored_fall_rows=1)
@@ -78,10 +79,8 @@ def test_what_is_not_published_was_never_there(lake: Lakehouse) -> None:
 
 def change_behind(lake: Lakehouse, users: int, day: date) -> None:
     """Another run replaces a date while a draft is open."""
-    own = str(lake.spark.conf.get("spark.wap.branch"))
-    lake.spark.conf.unset("spark.wap.branch")
-    lake.replace_dates(SEGMENT_TRANSITIONS, transitions(lake, (users, day)), [day])
-    lake.spark.conf.set("spark.wap.branch", own)
+    with outside_the_draft(lake) as others:
+        others.replace_dates(SEGMENT_TRANSITIONS, transitions(others, (users, day)), [day])
 
 
 def test_a_date_that_another_run_changed_meanwhile_stays_as_that_run_left_it(lake: Lakehouse) -> None:

@@ -60,6 +60,7 @@ from spark_jobs.user_segmentation_ml import (
     read_features,
     segment_dates,
 )
+from tests.unit.spark_jobs.meanwhile import outside_the_draft
 from tests.unit.spark_jobs.three_groups import (
     BUYERS,
     FEATURES,
@@ -657,10 +658,8 @@ def test_segments_of_the_date_before_that_change_under_a_run_stop_it(
     score(lake, days[0])
 
     def change_the_date_before(*_: Any, **__: Any) -> None:
-        own = str(lake.spark.conf.get("spark.wap.branch"))
-        lake.spark.conf.unset("spark.wap.branch")
-        change(lake, days[0])
-        lake.spark.conf.set("spark.wap.branch", own)
+        with outside_the_draft(lake) as others:
+            change(others, days[0])
 
     with monkeypatch.context() as patched:
         patched.setattr(user_segmentation_ml, "train_if_due", change_the_date_before)
