@@ -153,7 +153,7 @@ with DAG(
     @task.sensor(mode="reschedule", poke_interval=10, trigger_rule=TriggerRule.NONE_FAILED)
     def wait_for_earlier_dates(ti: Any = None, logical_date: Any = None) -> bool:
         """Segments follow from those of the date before: true when no earlier date of their window is running."""
-        from spark_jobs.tables import LONGEST_WINDOW_DAYS
+        from spark_jobs.lake.tables import LONGEST_WINDOW_DAYS
 
         running = ti.get_previous_dagrun(state="running")
         return running is None or logical_date - running.logical_date >= dt.timedelta(days=LONGEST_WINDOW_DAYS)

@@ -12,12 +12,13 @@ import json
 import logging
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.compute as pc  # type: ignore[import-untyped]
 from airflow.sdk.exceptions import AirflowFailException
+from pyiceberg.exceptions import NoSuchTableError
 from pyiceberg.expressions import And, EqualTo
 from pyiceberg.manifest import ManifestEntryStatus
 from pyiceberg.table import Table
@@ -26,6 +27,17 @@ from pyiceberg.table.snapshots import Snapshot, ancestors_of
 import config
 from config.catalog import count_partition_rows, open_catalog
 from data_generator.truth import produced_by_date
+from spark_jobs.lake.notes import (
+    FORCED,
+    JOB_STARTED_MS,
+    KAFKA_END_OFFSETS,
+    KAFKA_GAPS,
+    KAFKA_LEFT_OUT,
+    KAFKA_START_OFFSETS,
+    LEFT_OUTDATED,
+    REBUILT_DATES,
+    RUN_DATE,
+)
 
 DAY = dt.timedelta(days=1)
 EPOCH = dt.date(1970, 1, 1)
@@ -54,8 +66,16 @@ class Audit:
         self._catalog = open_catalog(self.settings)
 
     def table(self, name: str) -> Table:
-        names = dataclasses.asdict(self.settings.paths.tables)
-        return self._catalog.load_table((self.settings.paths.database, names[name]))
+        """The table as it is now; one that no job has touched yet is created."""
+        path = self.settings.paths.database, dataclasses.asdict(self.settings.paths.tables)[name]
+        try:
+            return self._catalog.load_table(path)
+        except NoSuchTableError:
+            from spark_jobs.lake.schema import ensure_table
+            from spark_jobs.lake.tables import TABLES
+
+            ensure_table(self._catalog, path, next(table for table in TABLES if table.name == name))
+            return self._catalog.load_table(path)
 
     def partition_rows(self, name: str) -> dict[dt.date, int]:
         """Rows of each date of a table that is partitioned by one."""
@@ -119,11 +139,9 @@ def check_landing(date: dt.date, *, is_forced: bool = False) -> dict[str, Any]:
     ends: dict[str, int] = {}
     topic = audit.settings.pipeline.topic.name
     for snapshot in runs:
-        summary = _summary(snapshot)
-        start = json.loads(summary["kafka-start-offsets"])[topic]
-        end = json.loads(summary["kafka-end-offsets"])[topic]
+        start, end = ((note.read(snapshot) or {})[topic] for note in (KAFKA_START_OFFSETS, KAFKA_END_OFFSETS))
         starts, ends = {**start, **starts}, {**ends, **end}
-        planned, added = sum(end.values()) - sum(start.values()), int(summary.get("added-records", 0))
+        planned, added = sum(end.values()) - sum(start.values()), _count_added(snapshot)
         if planned != added:
             raise AirflowFailException(
                 f"{date}: Kafka has {planned} records from {start} to {end}, {added} were landed"
@@ -143,7 +161,7 @@ def check_landing(date: dt.date, *, is_forced: bool = False) -> dict[str, Any]:
     return {
         "start_offsets": starts,
         "end_offsets": ends,
-        "gaps": [gap for snapshot in runs for gap in _gaps(snapshot)] + _unrecorded_gaps(audit, commits, topic),
+        "gaps": [*_list_gaps(runs), *_unrecorded_gaps(audit, commits, topic)],
         "rebuild_dates": sorted(
             str(day) for day in touched if earliest <= day < date or (day > date and day in processed)
         ),
@@ -152,21 +170,23 @@ def check_landing(date: dt.date, *, is_forced: bool = False) -> dict[str, Any]:
     }
 
 
-def _gaps(snapshot: Snapshot) -> list[dict[str, Any]]:
-    """Offsets that a landing's commit leaves out."""
-    found: list[dict[str, Any]] = json.loads(_summary(snapshot).get("kafka-gaps", "[]"))
-    return found
+def _list_gaps(snapshots: Iterable[Snapshot]) -> list[dict[str, Any]]:
+    """Offsets that landings leave out, in their order."""
+    return [gap for snapshot in snapshots for gap in KAFKA_GAPS.read(snapshot) or ()]
+
+
+def _count_added(snapshot: Snapshot) -> int:
+    """The rows that a snapshot has added, as it says itself."""
+    return int(snapshot.summary.additional_properties.get("added-records", 0)) if snapshot.summary else 0
 
 
 def _unrecorded_gaps(audit: Audit, commits: list[Snapshot], topic: str) -> list[dict[str, Any]]:
     """Gaps of landings of the topic without a run that stand in no row of pipeline_runs."""
-    by_hand = [
-        gap
+    by_hand = _list_gaps(
+        snapshot
         for snapshot in commits
-        if _summary(snapshot).get("run-date") == "null"
-        and topic in json.loads(_summary(snapshot).get("kafka-start-offsets", "{}"))
-        for gap in _gaps(snapshot)
-    ]
+        if RUN_DATE.read(snapshot) is None and topic in (KAFKA_START_OFFSETS.read(snapshot) or ())
+    )
     if not by_hand:
         return []
     rows = audit.table("pipeline_runs").scan(row_filter="gaps IS NOT NULL", selected_fields=("gaps",)).to_arrow()
@@ -177,8 +197,7 @@ def _unrecorded_gaps(audit: Audit, commits: list[Snapshot], topic: str) -> list[
 def _records_left_out(commits: list[Snapshot], topic: str, date: dt.date) -> float:
     """Records of the topic in the gaps of all landings, also of those whose snapshots have expired, as far as they may
     be of the date; infinite where nobody knows."""
-    said = [_summary(snapshot).get("kafka-left-out") for snapshot in commits]
-    left_out = json.loads(next((text for text in reversed(said) if text is not None), "{}")).get(topic)
+    left_out = (KAFKA_LEFT_OUT.find(reversed(commits)) or {}).get(topic)
     if left_out is None or str(date) > left_out["until"]:
         return 0
     return math.inf if left_out["records"] is None else float(left_out["records"])
@@ -203,10 +222,10 @@ def check_transform(date: dt.date, landed: dict[str, Any]) -> dict[str, Any]:
     Returns these dates, and what the run's audit found and `force` overrode.
     """
     audit = Audit()
-    commits = [_summary(snapshot) for snapshot in _unrecorded_commits(audit, date)]
-    started = next((int(done["job-started-ms"]) for done in commits if "job-started-ms" in done), None)
-    rebuilt = sorted({day for done in commits for day in json.loads(done.get("rebuilt-dates", "[]"))})
-    for day in sorted({date, *map(dt.date.fromisoformat, [*landed["rebuild_dates"], *rebuilt])}):
+    commits = _unrecorded_commits(audit, date)
+    started = JOB_STARTED_MS.find(commits)
+    rebuilt = sorted({day for commit in commits for day in REBUILT_DATES.read(commit) or ()})
+    for day in sorted({date, *map(dt.date.fromisoformat, landed["rebuild_dates"]), *rebuilt}):
         counts = audit.count_date(day)
         if counts.clean != counts.distinct and not _has_landed_since(audit, day, started):
             raise AirflowFailException(
@@ -214,11 +233,9 @@ def check_transform(date: dt.date, landed: dict[str, Any]) -> dict[str, Any]:
             )
     return {
         "job_started_ms": started,
-        "rebuilt_dates": rebuilt,
+        "rebuilt_dates": [str(day) for day in rebuilt],
         # An attempt that repeats another names what that one was forced to as well.
-        "forced": list(
-            dict.fromkeys(fault for done in commits[::-1] for fault in json.loads(done.get("forced", "[]")))
-        ),
+        "forced": list(dict.fromkeys(fault for commit in commits[::-1] for fault in FORCED.read(commit) or ())),
     }
 
 
@@ -250,7 +267,7 @@ def check_segments(date: dt.date) -> None:
     """
     audit = Audit()
     commit = _newest_snapshot(audit.table("user_segments"), date)
-    started = int(_summary(commit)["job-started-ms"]) if commit else 0
+    started = (JOB_STARTED_MS.read(commit) or 0) if commit else 0
     if commit and audit.has_changed_since("user_features", date, date, started):
         log.info("%s: another run has built the features anew; the next run makes segments of them", date)
         return
@@ -286,11 +303,12 @@ def record_run(
     audit = Audit()
     jobs = {"land": "raw_events", "transform": "user_features", "segment": "user_segments"}
     commits = {job: _newest_snapshot(audit.table(name), date) for job, name in jobs.items()}
-    scored = _summary(commits["segment"]) if commits["segment"] else {}
-    outdated = json.loads(scored.get("left-outdated", "[]"))
+    scored = commits["segment"]
+    outdated = (LEFT_OUTDATED.read(scored) or ()) if scored else ()
     warnings = [*warnings, *(f"segments of {day} are older than its features" for day in outdated)]
-    forced = [*landed["forced"], *transformed["forced"], *json.loads(scored.get("forced", "[]"))]
+    forced = [*landed["forced"], *transformed["forced"], *((FORCED.read(scored) or ()) if scored else ())]
     table = audit.table("pipeline_runs")
+    audit.table("failed_runs")  # the dashboard reads it, also where no run has failed yet
     days = ", ".join(f"'{day}'" for day in sorted({str(date), *transformed["rebuilt_dates"]}))
     recorded = {known["event_date"]: known for known in table.scan(f"event_date IN ({days})").to_arrow().to_pylist()}
     before = recorded.pop(date, {})
@@ -374,13 +392,9 @@ def _commits_of_run(table: Table, date: dt.date) -> list[Snapshot]:
 
 
 def _is_of_run(snapshot: Snapshot, date: dt.date) -> bool:
-    return _summary(snapshot).get("run-date") == f'"{date}"'
-
-
-def _summary(snapshot: Snapshot) -> dict[str, str]:
-    return dict(snapshot.summary.additional_properties) if snapshot.summary else {}
+    return RUN_DATE.read(snapshot) == date
 
 
 def _job_seconds(commit: Snapshot) -> float:
     """From the start of the job to its commit."""
-    return (commit.timestamp_ms - int(_summary(commit)["job-started-ms"])) / 1000
+    return (commit.timestamp_ms - (JOB_STARTED_MS.read(commit) or commit.timestamp_ms)) / 1000

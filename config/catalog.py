@@ -38,7 +38,11 @@ def open_catalog(settings: Settings) -> Catalog:
     return load_catalog(CATALOG, **catalog_properties(settings))
 
 
-def count_partition_rows(table: Table) -> dict[dt.date, int]:
-    """Rows of each date of a table that is partitioned by one; reads metadata only."""
-    partitions = table.inspect.partitions().to_pylist() if table.current_snapshot() else []
-    return {next(iter(row["partition"].values())): row["record_count"] for row in partitions}
+def count_partition_rows(table: Table, snapshot_id: int | None = None) -> dict[dt.date, int]:
+    """Rows of each date of a table that is partitioned by one, ascending; reads metadata only.
+
+    Of the newest snapshot of main, or of `snapshot_id`.
+    """
+    partitions = table.inspect.partitions(snapshot_id=snapshot_id).to_pylist() if table.current_snapshot() else []
+    rows = {next(iter(row["partition"].values())): row["record_count"] for row in partitions}
+    return dict(sorted((date, count) for date, count in rows.items() if count))

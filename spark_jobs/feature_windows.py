@@ -8,8 +8,8 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.window import Window
 
+from spark_jobs.lake.tables import DAILY_SUMS, LONGEST_WINDOW_DAYS, USER_FEATURES, WINDOWED_SUMS, WINDOWS_DAYS
 from spark_jobs.sessionization import seconds_between, summarise_sessions
-from spark_jobs.tables import DAILY_SUMS, LONGEST_WINDOW_DAYS, USER_FEATURES, WINDOWED_SUMS, WINDOWS_DAYS
 
 PARTS_OF_DAY = {"night": (0, 5), "morning": (6, 11), "afternoon": (12, 17), "evening": (18, 23)}
 DEVICES = ("mobile", "desktop", "tablet")

@@ -17,8 +17,9 @@ import dataclasses
 import datetime as dt
 import sys
 from functools import reduce
-from typing import Any
 
+from pyiceberg.table import Table as IcebergTable
+from pyiceberg.table.snapshots import Snapshot
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from rich.console import Console
@@ -27,15 +28,14 @@ from rich.table import Table as RichTable
 import config
 from config import Settings
 from data_generator.truth import TruthStore
-from spark_jobs.audit import AuditError
-from spark_jobs.failures import explain_failures
+from spark_jobs.errors import AuditError, ConcurrentCommitError, JobError
 from spark_jobs.forgotten_users import EMPTIED, ERROR_TYPE, Tombstones, read_tombstones
-from spark_jobs.lakehouse import ConcurrentCommitError, Lakehouse, losing_to_others
-from spark_jobs.maintain_tables import call, carry_forward, drop_dead_branches, expire_snapshots
-from spark_jobs.run_remarks import add_remark
-from spark_jobs.segment_models import read_models
-from spark_jobs.segment_profiles import profile_segments
-from spark_jobs.tables import (
+from spark_jobs.lake.failures import explain_failures
+from spark_jobs.lake.files import list_files
+from spark_jobs.lake.lakehouse import Lakehouse, open_lakehouse, to_sql
+from spark_jobs.lake.retry import MAX_ATTEMPTS, retry_on_conflict
+from spark_jobs.lake.storage import delete_file, list_objects
+from spark_jobs.lake.tables import (
     EVENTS,
     FORGOTTEN_USERS,
     PIPELINE_RUNS,
@@ -48,6 +48,11 @@ from spark_jobs.tables import (
     USER_SEGMENTS,
     Table,
 )
+from spark_jobs.lake.views import MAIN
+from spark_jobs.maintain_tables import call, carry_forward, drop_dead_branches, expire_snapshots
+from spark_jobs.run_remarks import add_remark
+from spark_jobs.segment_models import read_models
+from spark_jobs.segment_profiles import profile_segments
 from spark_jobs.transform_clickstream import DATES_PER_DRAFT, DAY, batched, transform
 from spark_jobs.user_segmentation_ml import count_transitions, read_features
 
@@ -57,7 +62,6 @@ RESULT_SUFFIXES = (".csv", ".txt")
 # The columns of pipeline_runs that count rows of one table, and all that change when a user goes.
 RUN_COUNTS = {"clean": EVENTS, "sessions": SESSIONS, "users": USER_DAILY_ACTIVITY, "segmented_users": USER_SEGMENTS}
 RECOUNTED = ("landed", "quarantined", "duplicates", *RUN_COUNTS)
-MAX_ATTEMPTS = 5
 UNREACHED = """\
 Not reached, because it is not the lake's: the topic in Kafka until its retention ends (landing empties what it reads of
 it), the source's own files, among them the generator's truth of dates that it makes later, copies that people made,
@@ -65,8 +69,11 @@ versions that the bucket keeps of deleted objects, and Airflow's record of a run
 searched: tables and files that queries of Athena wrote."""
 
 
-class ForgetError(Exception):
+class ForgetError(JobError):
     """The user is not gone from everywhere yet; the message says where from, and what to do."""
+
+    def to_line(self) -> str:
+        return f"not finished: {self}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,17 +92,17 @@ class User:
 
 def record_tombstone(lakehouse: Lakehouse, user_id: str) -> User:
     """Make sure that every job knows from now on that the user is forgotten."""
-    known = read_tombstones(lakehouse)
-    user_hash = known.hash_user(user_id)
-    if user_hash not in known.hashes:
+    recorded = read_tombstones(lakehouse)
+    user_hash = recorded.hash_user(user_id)
+    if user_hash not in recorded.hashes:
         row = lakehouse.spark.createDataFrame([(user_hash,)], "user_hash STRING")
         row.withColumn("forgotten_at", F.current_timestamp()).writeTo(lakehouse.identifier(FORGOTTEN_USERS)).append()
-    return User(user_id, Tombstones(known.salt, (user_hash,)))
+    return User(user_id, Tombstones(recorded.salt, (user_hash,)))
 
 
 def find_dates(lakehouse: Lakehouse, table: Table, user: User) -> dict[dt.date, int]:
     """The user's rows on each date on which there are any."""
-    rows = lakehouse.read(table).where(user.rows_of(table)).groupBy(table.partition_column).count().collect()
+    rows = lakehouse.main.read(table).where(user.rows_of(table)).groupBy(table.partition_column).count().collect()
     return {row[0]: row[1] for row in rows}
 
 
@@ -118,24 +125,20 @@ def empty_raw_events(lakehouse: Lakehouse, user: User, dates: list[dt.date]) -> 
     add_remark(lakehouse, dates, f"{dt.datetime.now(dt.UTC):%Y-%m-%d}: a user was forgotten, the records are empty now")
     # A landing that does not know the tombstone began before this commit, and either is seen below or starts over.
     carry_forward(lakehouse, RAW_EVENTS)
-    name = lakehouse.identifier(RAW_EVENTS)
     values = ", ".join(f"{column} = {value}" for column, value in EMPTIED.items())
-    with losing_to_others(f"{name} was changed by another run meanwhile"):
-        lakehouse.spark.sql(f"UPDATE {name} SET {values} WHERE {user.tombstones.names_record()}")
+    lakehouse.run_sql(RAW_EVENTS, f"UPDATE {{table}} SET {values} WHERE {user.tombstones.names_record()}")
 
 
 def delete_rows(lakehouse: Lakehouse, table: Table, user: User) -> None:
     """Delete the user's rows of a table, in one commit; none where there are none."""
-    if lakehouse.read(table).where(user.rows_of(table)).isEmpty():
+    if lakehouse.main.read(table).where(user.rows_of(table)).isEmpty():
         return
-    name = lakehouse.identifier(table)
-    with losing_to_others(f"{name} was changed by another run meanwhile"):
-        lakehouse.spark.sql(f"DELETE FROM {name} WHERE user_id = :user_id", args={"user_id": user.user_id})
+    lakehouse.run_sql(table, f"DELETE FROM {{table}} WHERE user_id = {to_sql(user.user_id)}")
 
 
 def recount_segments(lakehouse: Lakehouse, user: User, dates: list[dt.date]) -> None:
     """Profiles and transitions of `dates` without the user, and then user_segments, by which a rerun finds them."""
-    moved = {*dates, *(day + DAY for day in dates)} & set(lakehouse.partition_dates(USER_SEGMENTS))
+    moved = {*dates, *(day + DAY for day in dates)} & set(lakehouse.main.list_dates(USER_SEGMENTS))
     for some in batched(dates, DATES_PER_DRAFT):
         profiles = [profile_date(lakehouse, user, day) for day in some]
         lakehouse.replace_dates(SEGMENT_PROFILES, reduce(DataFrame.unionByName, profiles), some)
@@ -150,51 +153,53 @@ def recount_segments(lakehouse: Lakehouse, user: User, dates: list[dt.date]) -> 
 
 def read_segments(lakehouse: Lakehouse, user: User, date: dt.date) -> DataFrame:
     """user_segments of one date without the user."""
-    return lakehouse.read_dates(USER_SEGMENTS, date, date).where(~user.rows_of(USER_SEGMENTS))
+    return lakehouse.main.read_dates(USER_SEGMENTS, date, date).where(~user.rows_of(USER_SEGMENTS))
 
 
 def profile_date(lakehouse: Lakehouse, user: User, date: dt.date) -> DataFrame:
     """segment_profiles of one date without the user, over the features that it had."""
-    before = lakehouse.read_dates(SEGMENT_PROFILES, date, date).select(F.map_keys("centroid")).first()
+    before = lakehouse.main.read_dates(SEGMENT_PROFILES, date, date).select(F.map_keys("centroid")).first()
     names = tuple(before[0]) if before else ()
-    features = read_features(lakehouse, date, names).drop("snapshot_date")
+    features = read_features(lakehouse.main, read_tombstones(lakehouse), date, names).drop("snapshot_date")
     users = read_segments(lakehouse, user, date).join(features, "user_id", "left")
-    given = {segment.segment_id: segment.segment_name for model in read_models(lakehouse) for segment in model.segments}
-    return profile_segments(users, names, lakehouse.settings.segment_words, given)
+    models = read_models(lakehouse)
+    rule_names = {segment.segment_id: segment.segment_name for model in models for segment in model.segments}
+    return profile_segments(users, names, lakehouse.settings.segment_words, rule_names)
 
 
 def recount_runs(lakehouse: Lakehouse) -> None:
     """Bring the counts of pipeline_runs up to date; of what landed, on the dates with forgotten users only."""
-    raw = lakehouse.read(RAW_EVENTS).groupBy("event_date")
+    raw = lakehouse.main.read(RAW_EVENTS).groupBy("event_date")
     counts = raw.agg(
         F.count("*").alias("landed"),
         F.count("error_type").alias("quarantined"),
         F.count_if(F.col("error_type") == ERROR_TYPE).alias("forgotten"),
     )
     raw_counts = {row.event_date: row for row in counts.where("forgotten > 0").collect()}
-    rows = {column: lakehouse.partitions(table) for column, table in RUN_COUNTS.items()}
+    rows = {column: lakehouse.main.count_rows(table) for column, table in RUN_COUNTS.items()}
     recounted = []
-    for run in lakehouse.read(PIPELINE_RUNS).where("landed IS NOT NULL").select("event_date", *RECOUNTED).collect():
-        known = run.asDict()
-        now = known | {name: counts.get(run.event_date, 0) for name, counts in rows.items()}
+    for run in (
+        lakehouse.main.read(PIPELINE_RUNS).where("landed IS NOT NULL").select("event_date", *RECOUNTED).collect()
+    ):
+        recorded = run.asDict()
+        now = recorded | {name: counts.get(run.event_date, 0) for name, counts in rows.items()}
         if of_date := raw_counts.get(run.event_date):
             duplicates = of_date.landed - of_date.quarantined - now["clean"]
             now |= {"landed": of_date.landed, "quarantined": of_date.quarantined, "duplicates": duplicates}
         else:
-            now["clean"] = known["clean"]
-        if now != known:
+            now["clean"] = recorded["clean"]
+        if now != recorded:
             recounted.append(now)
     if not recounted:
         return
-    name = lakehouse.identifier(PIPELINE_RUNS)
     schema = ", ".join(["event_date DATE", *(f"{column} BIGINT" for column in RECOUNTED)])
     lakehouse.spark.createDataFrame(recounted, schema).createOrReplaceTempView("recounted")
-    with losing_to_others(f"{name} was changed by another run meanwhile"):
-        values = ", ".join(f"run.{column} = recounted.{column}" for column in RECOUNTED)
-        lakehouse.spark.sql(
-            f"MERGE INTO {name} run USING recounted ON run.event_date = recounted.event_date "
-            f"WHEN MATCHED THEN UPDATE SET {values}"
-        )
+    values = ", ".join(f"run.{column} = recounted.{column}" for column in RECOUNTED)
+    lakehouse.run_sql(
+        PIPELINE_RUNS,
+        "MERGE INTO {table} run USING recounted ON run.event_date = recounted.event_date "
+        f"WHEN MATCHED THEN UPDATE SET {values}",
+    )
 
 
 def purge_files(lakehouse: Lakehouse, table: Table, user: User) -> int:
@@ -205,18 +210,19 @@ def purge_files(lakehouse: Lakehouse, table: Table, user: User) -> int:
     """
     loaded = lakehouse.load(table)
     stored = {
-        name_of(file.location()): str(file.location())
-        for file in loaded.io().listPrefix(f"{loaded.location()}/").iterator()
-        if file.location().endswith(".parquet")
+        name_of(location): location
+        for location in list_objects(loaded.io, loaded.location())
+        if location.endswith(".parquet")
     }
-    newest = list_names(loaded.newScan())
-    holding = find_holding(lakehouse, table, user, [stored[name] for name in stored.keys() - newest])
+    newest = list_names(loaded, loaded.current_snapshot())
+    holding = find_holding(lakehouse, table, user, [stored[name] for name in sorted(stored.keys() - newest)])
     if not holding:
         return 0
     now = dt.datetime.now(dt.UTC)
     drop_dead_branches(lakehouse, table, now)
-    for branch in lakehouse.load(table).refs():
-        if branch != "main" and holding & list_names(loaded.newScan().useRef(branch)):
+    loaded = lakehouse.load(table)
+    for branch in loaded.refs():
+        if branch != MAIN and holding & list_names(loaded, loaded.snapshot_by_name(branch)):
             raise ForgetError(
                 f"{branch} of {table.name} still holds the user: the draft of a run that is under way and will not be "
                 "able to publish it, or a branch or tag of somebody's own; run the same command again when it is gone "
@@ -226,14 +232,13 @@ def purge_files(lakehouse: Lakehouse, table: Table, user: User) -> int:
     call(lakehouse, "rewrite_manifests", table, use_caching="false")
     expire_snapshots(lakehouse, table, now)
     for name in holding:
-        if loaded.io().newInputFile(stored[name]).exists():
-            loaded.io().deleteFile(stored[name])
+        delete_file(loaded.io, stored[name])
     return len(holding)
 
 
-def list_names(scan: Any) -> set[str]:
-    """The names of a scan's files: each contains a UUID, and locations may be written in several ways."""
-    return {name_of(task.file().location()) for task in scan.planFiles().iterator()}
+def list_names(loaded: IcebergTable, snapshot: Snapshot | None) -> set[str]:
+    """The names of a snapshot's files: each contains a UUID, and locations may be written in several ways."""
+    return {name_of(location) for location in list_files(loaded, snapshot.snapshot_id if snapshot else None)}
 
 
 def find_holding(lakehouse: Lakehouse, table: Table, user: User, locations: list[str]) -> set[str]:
@@ -251,8 +256,8 @@ def name_of(location: str) -> str:
 
 def delete_results(lakehouse: Lakehouse, user: User) -> int:
     """Delete the results of Athena's queries in which the id stands; a query makes them again. Returns their number."""
-    io = lakehouse.load(FORGOTTEN_USERS).io()
-    files = [str(file.location()) for file in io.listPrefix(f"{lakehouse.settings.paths.athena_results}/").iterator()]
+    io = lakehouse.load(FORGOTTEN_USERS).io
+    files = list_objects(io, lakehouse.settings.paths.athena_results)
     results = [file for file in files if file.endswith(RESULT_SUFFIXES)]
     if not results:
         return 0
@@ -260,7 +265,7 @@ def delete_results(lakehouse: Lakehouse, user: User) -> int:
     holding = {name_of(row.file_path) for row in lines.select(F.col("_metadata.file_path")).distinct().collect()}
     for file in files:
         if name_of(file.removesuffix(".metadata")) in holding:
-            io.deleteFile(file)
+            delete_file(io, file)
     return len(holding)
 
 
@@ -270,19 +275,28 @@ def remove_everywhere(lakehouse: Lakehouse, user: User) -> dict[str, int]:
     Raises ForgetError where they keep coming.
     """
     removed: dict[str, int] = {}
-    for attempt in range(MAX_ATTEMPTS):
-        found = {table: find_dates(lakehouse, table, user) for table in TABLES_WITH_USERS}
-        if attempt and not any(found.values()):
-            return removed
-        for table, dates in found.items():
-            removed[table.name] = max(removed.get(table.name, 0), sum(dates.values()))
-        try:
-            remove_from_tables(lakehouse, user, found)
-        except ConcurrentCommitError as error:
-            print(f"{error}; attempt {attempt + 1} of {MAX_ATTEMPTS}", file=sys.stderr)
-    raise ForgetError(
-        "other runs keep writing what they have read before; run the same command again when they have ended"
-    )
+    try:
+        for attempt in retry_on_conflict(MAX_ATTEMPTS):
+            with attempt:
+                remove_once(lakehouse, user, removed)
+    except ConcurrentCommitError as error:
+        raise ForgetError(
+            "other runs keep writing what they have read before; run the same command again when they have ended"
+        ) from error
+    return removed
+
+
+def remove_once(lakehouse: Lakehouse, user: User, removed: dict[str, int]) -> None:
+    """Take the user out of every table, and look again; `removed` gets the rows by table, at their most.
+
+    Raises ConcurrentCommitError where rows of theirs are there again.
+    """
+    found = {table: find_dates(lakehouse, table, user) for table in TABLES_WITH_USERS}
+    for table, dates in found.items():
+        removed[table.name] = max(removed.get(table.name, 0), sum(dates.values()))
+    remove_from_tables(lakehouse, user, found)
+    if left := [table.name for table in TABLES_WITH_USERS if find_dates(lakehouse, table, user)]:
+        raise ConcurrentCommitError(f"the user is back in {', '.join(left)}")
 
 
 def without_fall_check(settings: Settings) -> Settings:
@@ -317,22 +331,29 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     args = parse_arguments(argv)
     settings = without_fall_check(config.load())
-    with Lakehouse("forget_user", settings, output_path=args.output_path) as lakehouse:
-        lakehouse.create_tables()
+    with open_lakehouse("forget_user", settings, output_path=args.output_path) as lakehouse:
         try:
-            user = record_tombstone(lakehouse, args.user)
-            rows = remove_everywhere(lakehouse, user)
-            counts = [(name, "rows", count) for name, count in rows.items()]
-            counts += [(t.name, "files of older snapshots", purge_files(lakehouse, t, user)) for t in TABLES_WITH_USERS]
-            if not args.output_path:
-                store = TruthStore(settings, settings.pipeline.topic.name)
-                counts.append(("truth of the generator", "rows", store.forget_user(args.user)))
-                counts.append(("results of Athena", "files", delete_results(lakehouse, user)))
-        except (ForgetError, ConcurrentCommitError, AuditError) as error:
-            print(f"forget_user: not finished: {error}", file=sys.stderr)
-            return 1
+            counts = forget(lakehouse, args.user, has_stores=not args.output_path)
+        except (ConcurrentCommitError, AuditError) as error:
+            raise ForgetError(str(error)) from error
     print_report(counts)
     return 0
+
+
+def forget(lakehouse: Lakehouse, user_id: str, *, has_stores: bool) -> list[tuple[str, str, int]]:
+    """Where, what and how many, of all that was removed; `has_stores`: also beside the tables.
+
+    Raises ForgetError, ConcurrentCommitError, AuditError.
+    """
+    user = record_tombstone(lakehouse, user_id)
+    rows = remove_everywhere(lakehouse, user)
+    counts = [(name, "rows", count) for name, count in rows.items()]
+    counts += [(t.name, "files of older snapshots", purge_files(lakehouse, t, user)) for t in TABLES_WITH_USERS]
+    if has_stores:
+        store = TruthStore(lakehouse.settings, lakehouse.settings.pipeline.topic.name)
+        counts.append(("truth of the generator", "rows", store.forget_user(user_id)))
+        counts.append(("results of Athena", "files", delete_results(lakehouse, user)))
+    return counts
 
 
 if __name__ == "__main__":

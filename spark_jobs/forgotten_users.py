@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from spark_jobs.lakehouse import ConcurrentCommitError, Lakehouse
-from spark_jobs.tables import FORGOTTEN_USERS
+from spark_jobs.errors import ConcurrentCommitError
+from spark_jobs.lake.lakehouse import Lakehouse
+from spark_jobs.lake.tables import FORGOTTEN_USERS
 
 ERROR_TYPE = "forgotten_user"
 # What an emptied row of raw_events holds, as SQL; its place in Kafka, its times and its date stay.
@@ -61,12 +62,11 @@ class Tombstones:
 def read_tombstones(lakehouse: Lakehouse) -> Tombstones:
     """All that are recorded now."""
     loaded = lakehouse.load(FORGOTTEN_USERS)
-    is_empty = loaded.currentSnapshot() is None
-    rows = [] if is_empty else lakehouse.read(FORGOTTEN_USERS).select("user_hash").distinct().collect()
-    return Tombstones(loaded.uuid().toString(), tuple(sorted(row.user_hash for row in rows)))
+    rows = loaded.scan(selected_fields=("user_hash",)).to_arrow()
+    return Tombstones(str(loaded.metadata.table_uuid), tuple(sorted(set(rows.column("user_hash").to_pylist()))))
 
 
-def stop_if_changed(lakehouse: Lakehouse, tombstones: Tombstones) -> None:
+def raise_if_changed(lakehouse: Lakehouse, tombstones: Tombstones) -> None:
     """Raise ConcurrentCommitError when a user was forgotten since `tombstones` were read: a run may have seen them."""
     if read_tombstones(lakehouse) != tombstones:
         raise ConcurrentCommitError("a user was forgotten after their rows were read")

@@ -16,7 +16,7 @@ import json
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, TypedDict
+from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient
@@ -24,6 +24,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 import config
+from spark_jobs.errors import ConcurrentCommitError, JobError
 from spark_jobs.event_schema import (
     EXACT,
     PARSED,
@@ -41,23 +42,28 @@ from spark_jobs.event_schema import (
     parse_types,
     typed_event,
 )
-from spark_jobs.failures import explain_failures
 from spark_jobs.forgotten_users import empty_records, read_tombstones
-from spark_jobs.lakehouse import ConcurrentCommitError, Lakehouse
-from spark_jobs.tables import RAW_EVENTS
+from spark_jobs.lake.failures import explain_failures
+from spark_jobs.lake.lakehouse import Lakehouse, open_lakehouse
+from spark_jobs.lake.notes import (
+    KAFKA_END_OFFSETS,
+    KAFKA_GAPS,
+    KAFKA_LEFT_OUT,
+    KAFKA_START_OFFSETS,
+    KAFKA_TOPIC_IDS,
+    RUN_DATE,
+    LeftOut,
+)
+from spark_jobs.lake.retry import retry_on_conflict
+from spark_jobs.lake.tables import RAW_EVENTS
 
 Offsets = dict[int, int]
-OFFSETS_KEY = "kafka-end-offsets"
-TOPIC_IDS_KEY = "kafka-topic-ids"
-LEFT_OUT_KEY = "kafka-left-out"
-# What the next landing, and the check of it, reads in the snapshots of raw_events.
-POSITION_KEYS = (OFFSETS_KEY, TOPIC_IDS_KEY, LEFT_OUT_KEY)
 BROKER_TIMEOUT_SECONDS = 15
 MAX_ATTEMPTS = 5
 REQUEUED_FROM = "requeued-from"  # header of a record that publishes a quarantined one again
 
 
-class LandingError(Exception):
+class LandingError(JobError):
     """The topic and raw_events do not fit together; the message says how and what to do."""
 
 
@@ -79,13 +85,6 @@ class Position:
 
     topic_id: str | None
     offsets: Offsets
-
-
-class LeftOut(TypedDict):
-    """Records of a topic in all gaps, None where nobody knows; events of dates after `until` are in none of them."""
-
-    records: int | None
-    until: str
 
 
 @dataclass(frozen=True)
@@ -180,9 +179,10 @@ def read_topic(bootstrap_servers: str, topic: str) -> TopicState:
 def read_history(lakehouse: Lakehouse) -> History:
     """Where the newest landing of raw_events ends: by its snapshot, or by the rows where that has been expired by
     somebody who does not know of it (Athena's VACUUM, say)."""
-    found = {key: lakehouse.newest_summary(RAW_EVENTS, key) for key in POSITION_KEYS}
-    ends, ids, left_out = (json.loads(found[key] or "{}") for key in POSITION_KEYS)
-    if found[OFFSETS_KEY] is None and lakehouse.partitions(RAW_EVENTS):
+    ends = lakehouse.find_note(RAW_EVENTS, KAFKA_END_OFFSETS)
+    ids = lakehouse.find_note(RAW_EVENTS, KAFKA_TOPIC_IDS) or {}
+    left_out = lakehouse.find_note(RAW_EVENTS, KAFKA_LEFT_OUT) or {}
+    if ends is None and lakehouse.main.count_rows(RAW_EVENTS):
         print(
             "raw_events has lost the snapshots of its landings: its position is read from its rows, and a topic that "
             "was recreated meanwhile may not be noticed",
@@ -190,7 +190,7 @@ def read_history(lakehouse: Lakehouse) -> History:
         )
         ends, ids = find_ends(lakehouse), {}
         left_out = {topic: LeftOut(records=None, until=today()) for topic in ends}
-    return History(ends, ids, left_out)
+    return History(ends or {}, ids, left_out)
 
 
 def today() -> str:
@@ -212,7 +212,7 @@ def find_ends(lakehouse: Lakehouse) -> dict[str, dict[str, int]]:
     """The offset after the last row that was landed of each topic's partitions; a gap behind it is not known."""
     # Not the greatest one: a recreated topic begins at 0 again.
     last = F.max_by("offset", F.struct("ingested_at", "offset")).alias("last")
-    by_partition = lakehouse.read(RAW_EVENTS).groupBy("topic", "partition").agg(last)
+    by_partition = lakehouse.main.read(RAW_EVENTS).groupBy("topic", "partition").agg(last)
     ends: dict[str, dict[str, int]] = {}
     for row in by_partition.collect():
         ends.setdefault(row.topic, {})[str(row.partition)] = row.last + 1
@@ -308,40 +308,55 @@ class Landed:
 
 
 def land(
-    lakehouse: Lakehouse, bootstrap_servers: str, topic: str, run_date: str | None, accepted: Accepted
+    lakehouse: Lakehouse, bootstrap_servers: str, topic: str, run_date: dt.date | None, accepted: Accepted
 ) -> dict[str, object]:
     """Land what waits in the topic; returns the report, a sum over the run's commits.
 
     Where another writer commits first, the rest is planned again from the position that it left. Raises LandingError.
     """
-    done, attempt = Landed(), 1
-    while True:
-        try:
-            for plan, records in commit_landing(lakehouse, bootstrap_servers, topic, run_date, accepted):
-                done.records += records
-                done.commits += 1
-                done.gaps += plan.gaps
-                attempt = 1
-            break
-        except ConcurrentCommitError as error:
-            print(f"{error}; attempt {attempt} of {MAX_ATTEMPTS}", file=sys.stderr)
-            if attempt == MAX_ATTEMPTS:
-                raise LandingError(
-                    f"other writers kept winning; {done.records} records were landed, run it again for the rest"
-                ) from error
-            attempt += 1
+    done, is_complete = Landed(), False
+    try:
+        while not is_complete:
+            for attempt in retry_on_conflict(MAX_ATTEMPTS):
+                with attempt:
+                    is_complete = land_rest(
+                        done, commit_landing(lakehouse, bootstrap_servers, topic, run_date, accepted)
+                    )
+    except ConcurrentCommitError as error:
+        raise LandingError(
+            f"other writers kept winning; {done.records} records were landed, run it again for the rest"
+        ) from error
     gaps = [gap.describe() for gap in done.gaps]
     return {"topic": topic, "landed": done.records, "commits": done.commits, "gaps": gaps}
 
 
+def land_rest(done: Landed, commits: Iterator[tuple[LandingPlan, int]]) -> bool:
+    """Commit part by part; False where another writer came in between, behind which the rest has to be planned anew.
+
+    Raises LandingError, and ConcurrentCommitError where the other writer was faster than the first part.
+    """
+    before = done.commits
+    try:
+        for plan, records in commits:
+            done.records += records
+            done.commits += 1
+            done.gaps += plan.gaps
+    except ConcurrentCommitError as error:
+        if done.commits == before:
+            raise
+        print(f"{error}; the rest is planned anew", file=sys.stderr)
+        return False
+    return True
+
+
 def commit_landing(
-    lakehouse: Lakehouse, bootstrap_servers: str, topic: str, run_date: str | None, accepted: Accepted
+    lakehouse: Lakehouse, bootstrap_servers: str, topic: str, run_date: dt.date | None, accepted: Accepted
 ) -> Iterator[tuple[LandingPlan, int]]:
     """Plan one range and commit it part by part; hands out each part with its rows once it is committed.
 
     Every part stands on the snapshot of the one before. Raises LandingError, ConcurrentCommitError.
     """
-    base = lakehouse.start_history(RAW_EVENTS)
+    base = lakehouse.ensure_snapshot(RAW_EVENTS)
     kafka = read_topic(bootstrap_servers, topic)
     history = read_history(lakehouse)
     whole = plan_landing(topic, history.position(topic), kafka, accepted)
@@ -350,16 +365,22 @@ def commit_landing(
         # Read after `base`: whoever is forgotten from now on changes raw_events, and this landing starts over.
         rows = classify_records(records).transform(empty_records, read_tombstones(lakehouse))
         rows = rows.withColumn("ingested_at", F.current_timestamp())
-        summary = lakehouse.job_summary(
-            run_date=run_date,
-            kafka_start_offsets={topic: plan.start},
-            kafka_end_offsets=history.ends | {topic: plan.end},
-            kafka_topic_ids=history.topic_ids | {topic: kafka.id},
-            kafka_gaps=[gap.describe() for gap in plan.gaps],
-            kafka_left_out=add_gaps(history.left_out, topic, whole.gaps),
+        summary = (
+            lakehouse.describe_job()
+            | RUN_DATE.write(run_date)
+            | KAFKA_START_OFFSETS.write({topic: by_name(plan.start)})
+            | KAFKA_END_OFFSETS.write(history.ends | {topic: by_name(plan.end)})
+            | KAFKA_TOPIC_IDS.write(history.topic_ids | {topic: kafka.id})
+            | KAFKA_GAPS.write([gap.describe() for gap in plan.gaps])
+            | KAFKA_LEFT_OUT.write(add_gaps(history.left_out, topic, whole.gaps))
         )
         base, added = lakehouse.append_if_unchanged(RAW_EVENTS, rows, base, summary)
         yield plan, added
+
+
+def by_name(offsets: Offsets) -> dict[str, int]:
+    """As JSON has them: its keys are strings."""
+    return {str(partition): offset for partition, offset in offsets.items()}
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -368,7 +389,9 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--bootstrap-servers", default=settings.environment.kafka.bootstrap_servers)
     parser.add_argument("--topic", default=settings.pipeline.topic.name)
     parser.add_argument("--output-path", help="folder of Iceberg tables to use instead of the Glue catalog")
-    parser.add_argument("--run-date", help="date of the pipeline run (YYYY-MM-DD), noted in the snapshot")
+    parser.add_argument(
+        "--run-date", type=dt.date.fromisoformat, help="date of the pipeline run (YYYY-MM-DD), noted in the snapshot"
+    )
     yes_or_no = argparse.BooleanOptionalAction
     parser.add_argument(
         "--accept-gap",
@@ -388,14 +411,9 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 @explain_failures
 def main(argv: list[str] | None = None) -> int:
     args = parse_arguments(argv)
-    with Lakehouse("land_raw_events", config.load(), output_path=args.output_path) as lakehouse:
-        lakehouse.create_tables()
+    with open_lakehouse("land_raw_events", config.load(), output_path=args.output_path) as lakehouse:
         accepted = Accepted(gap=args.accept_gap, new_topic=args.accept_new_topic)
-        try:
-            print(json.dumps(land(lakehouse, args.bootstrap_servers, args.topic, args.run_date, accepted)))
-        except LandingError as error:
-            print(f"land_raw_events: {error}", file=sys.stderr)
-            return 1
+        print(json.dumps(land(lakehouse, args.bootstrap_servers, args.topic, args.run_date, accepted)))
     return 0
 
 

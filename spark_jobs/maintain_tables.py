@@ -15,32 +15,32 @@ import argparse
 import datetime as dt
 import json
 import sys
-from contextlib import suppress
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
 from pyspark.sql import Row
 
 import config
-from spark_jobs.failures import explain_failures
-from spark_jobs.lakehouse import ConcurrentCommitError, Lakehouse
-from spark_jobs.land_raw_events import POSITION_KEYS
+from spark_jobs.errors import ConcurrentCommitError
+from spark_jobs.lake.failures import explain_failures
+from spark_jobs.lake.lakehouse import Lakehouse, open_lakehouse
+from spark_jobs.lake.notes import POSITION, RAW_ROWS
+from spark_jobs.lake.retry import retry_on_conflict
+from spark_jobs.lake.tables import EVENTS, RAW_EVENTS, TABLES, USER_FEATURES, USER_SEGMENTS, Table
 from spark_jobs.outdated_segments import find_digests, keep_outdated_segments
-from spark_jobs.tables import EVENTS, RAW_EVENTS, TABLES, USER_FEATURES, USER_SEGMENTS, Table
-from spark_jobs.transform_clickstream import RAW_ROWS_KEY
 
 DAY = dt.timedelta(days=1)
 BYTES_PER_MB = 1024 * 1024
 # Branches of our own jobs: drafts of a run, appends of a landing. A job that lives for a day is dead.
 JOB_BRANCHES = ("draft_", "append_")
-MAX_ATTEMPTS = 5
 
 
 def call(lakehouse: Lakehouse, procedure: str, table: Table, **arguments: str) -> list[Row]:
     """Run one of Iceberg's procedures, with its arguments as SQL."""
     catalog, _, name = lakehouse.identifier(table).partition(".")
-    given = ", ".join(f"{key} => {value}" for key, value in {"table": f"'{name}'", **arguments}.items())
-    return lakehouse.spark.sql(f"CALL {catalog}.system.{procedure}({given})").collect()
+    values = ", ".join(f"{key} => {value}" for key, value in {"table": f"'{name}'", **arguments}.items())
+    return lakehouse.spark.sql(f"CALL {catalog}.system.{procedure}({values})").collect()
 
 
 def timestamp(time: dt.datetime) -> str:
@@ -50,14 +50,14 @@ def timestamp(time: dt.datetime) -> str:
 
 def drop_dead_branches(lakehouse: Lakehouse, table: Table, now: dt.datetime) -> int:
     """Drop the branches that killed jobs have left behind a day ago; returns their number."""
-    loaded, main = lakehouse.load(table), list(lakehouse.history(table))
+    loaded, main = lakehouse.load(table), list(lakehouse.list_history(table))
     # A branch without a commit of its own is as old as the commit on main that it will not have as its base.
-    left_at = {older.snapshotId(): newer.timestampMillis() for newer, older in pairwise(main)}
+    left_at = {older.snapshot_id: newer.timestamp_ms for newer, older in pairwise(main)}
     dead = []
-    for branch, ref in dict(loaded.refs()).items():
-        head = ref.snapshotId()
-        if branch.startswith(JOB_BRANCHES) and head != main[0].snapshotId():
-            seen_ms = left_at.get(head, loaded.snapshot(head).timestampMillis())
+    for branch, ref in loaded.refs().items():
+        head = loaded.snapshot_by_id(ref.snapshot_id)
+        if branch.startswith(JOB_BRANCHES) and head and head.snapshot_id != main[0].snapshot_id:
+            seen_ms = left_at.get(head.snapshot_id, head.timestamp_ms)
             if seen_ms < (now - DAY).timestamp() * 1000:
                 dead.append(branch)
     for branch in dead:
@@ -79,19 +79,25 @@ def compact(lakehouse: Lakehouse, table: Table) -> Row:
 
 def find_position(lakehouse: Lakehouse) -> dict[str, str]:
     """What the next landing reads in the summaries of raw_events; empty before the first one."""
-    found = {key: lakehouse.newest_summary(RAW_EVENTS, key) for key in POSITION_KEYS}
-    return {key: value for key, value in found.items() if value is not None}
+    position = {note: lakehouse.find_note(RAW_EVENTS, note) for note in POSITION}
+    noted = [note.write(value) for note, value in position.items() if value is not None]
+    return {key: text for summary in noted for key, text in summary.items()}
 
 
 def find_raw_rows(lakehouse: Lakehouse) -> dict[str, str]:
     """What the next transform reads in the summaries of events: the rows of raw_events of which each date was built."""
-    newest_first = map(json.loads, lakehouse.summaries(EVENTS, RAW_ROWS_KEY))
-    built_from = {day: rows for summary in [*newest_first][::-1] for day, rows in summary.items()}
-    return {RAW_ROWS_KEY: json.dumps(built_from, sort_keys=True)} if built_from else {}
+    built_from: dict[dt.date, int] = {}
+    for rows in lakehouse.find_notes(EVENTS, RAW_ROWS):  # newest first: what is known already stays
+        built_from = rows | built_from
+    return RAW_ROWS.write(built_from) if built_from else {}
 
 
 # What the newest snapshot of a table, which never expires, has to tell of those that do.
-KEPT = {RAW_EVENTS: find_position, EVENTS: find_raw_rows, USER_SEGMENTS: find_digests}
+KEPT: dict[Table, Callable[[Lakehouse], dict[str, str]]] = {
+    RAW_EVENTS: find_position,
+    EVENTS: find_raw_rows,
+    USER_SEGMENTS: find_digests,
+}
 
 
 def carry_forward(lakehouse: Lakehouse, table: Table) -> None:
@@ -99,9 +105,9 @@ def carry_forward(lakehouse: Lakehouse, table: Table) -> None:
 
     It is made as a landing is made, by comparing and swapping. Raises ConcurrentCommitError where others were faster.
     """
-    base, told = lakehouse.start_history(table), KEPT[table](lakehouse)
+    base, kept = lakehouse.ensure_snapshot(table), KEPT[table](lakehouse)
     nothing = lakehouse.spark.createDataFrame([], table.ddl)
-    lakehouse.append_if_unchanged(table, nothing, base, told)
+    lakehouse.append_if_unchanged(table, nothing, base, kept)
 
 
 def keep_forward(lakehouse: Lakehouse, table: Table) -> dt.datetime:
@@ -109,13 +115,24 @@ def keep_forward(lakehouse: Lakehouse, table: Table) -> dt.datetime:
 
     Raises ConcurrentCommitError where other writers keep winning.
     """
-    for _ in range(MAX_ATTEMPTS):
-        newest, told = lakehouse.load(table).currentSnapshot(), KEPT[table](lakehouse)
-        if all(newest.summary().get(key) == value for key, value in told.items()):
-            return dt.datetime.fromtimestamp(newest.timestampMillis() / 1000, dt.UTC)
-        with suppress(ConcurrentCommitError):
+    for attempt in retry_on_conflict():
+        with attempt:
+            if keeper := find_keeper(lakehouse, table):
+                return keeper
             carry_forward(lakehouse, table)
-    raise ConcurrentCommitError(f"{lakehouse.identifier(table)}: other runs kept committing")
+            if keeper := find_keeper(lakehouse, table):
+                return keeper
+            raise ConcurrentCommitError(f"{table.name}: other runs kept committing")
+    raise AssertionError("the last attempt raises")
+
+
+def find_keeper(lakehouse: Lakehouse, table: Table) -> dt.datetime | None:
+    """The time of the newest snapshot, where it tells all that the next job has to know."""
+    newest = next(lakehouse.list_history(table))
+    noted = newest.summary.additional_properties if newest.summary else {}
+    if any(noted.get(key) != value for key, value in KEPT[table](lakehouse).items()):
+        return None
+    return dt.datetime.fromtimestamp(newest.timestamp_ms / 1000, dt.UTC)
 
 
 def expire_snapshots(lakehouse: Lakehouse, table: Table, older_than: dt.datetime) -> Row:
@@ -124,7 +141,7 @@ def expire_snapshots(lakehouse: Lakehouse, table: Table, older_than: dt.datetime
     Raises ConcurrentCommitError where other writers kept winning.
     """
     if table in KEPT:
-        lakehouse.start_history(table)
+        lakehouse.ensure_snapshot(table)
         older_than = min(older_than, keep_forward(lakehouse, table))
     if table == USER_FEATURES:
         keep_outdated_segments(lakehouse)
@@ -159,9 +176,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 @explain_failures
 def main(argv: list[str] | None = None) -> int:
     args = parse_arguments(argv)
-    with Lakehouse("maintain_tables", config.load(), output_path=args.output_path) as lakehouse:
-        lakehouse.create_tables()
-        for table in TABLES:
+    with open_lakehouse("maintain_tables", config.load(), output_path=args.output_path) as lakehouse:
+        for table in filter(lakehouse.exists, TABLES):
             print(json.dumps(maintain(lakehouse, table, dt.datetime.now(dt.UTC))), flush=True)
     return 0
 

@@ -8,17 +8,14 @@ before it could tell anybody leaves nothing undone. Maintenance repeats the dige
 from __future__ import annotations
 
 import datetime as dt
-import json
 from collections.abc import Collection
 
-from spark_jobs.lakehouse import Lakehouse
-from spark_jobs.tables import USER_FEATURES, USER_SEGMENTS
+from spark_jobs.lake.lakehouse import Lakehouse
+from spark_jobs.lake.notes import DIGESTS, FEATURES_SNAPSHOT, REBUILT_SNAPSHOTS, RUN_DATE, Digests
+from spark_jobs.lake.tables import USER_FEATURES, USER_SEGMENTS
+from spark_jobs.lake.views import View
 
-REBUILT_KEY = "rebuilt-snapshots"
-READ_KEY = "features-snapshot"
-DIGESTS_KEY = "digests"
 NEVER_SCORED = "none"
-Digests = dict[dt.date, tuple[str, str]]  # of a date's segments, and of those of the date before
 DAY = dt.timedelta(days=1)
 
 
@@ -27,15 +24,14 @@ def find_outdated_segments(lakehouse: Lakehouse) -> set[dt.date]:
     run's."""
     waiting = _scored_dates(lakehouse)
     scored_from: dict[dt.date, int] = {}
-    for snapshot in lakehouse.history(USER_SEGMENTS):
-        summary = snapshot.summary()
-        if read := summary.get(READ_KEY):
-            scored_from.setdefault(dt.date.fromisoformat(json.loads(summary.get("run-date"))), int(read))
+    for snapshot in lakehouse.list_history(USER_SEGMENTS):
+        features_snapshot, date = FEATURES_SNAPSHOT.read(snapshot), RUN_DATE.read(snapshot)
+        if features_snapshot and date:
+            scored_from.setdefault(date, features_snapshot)
     outdated = set[dt.date]()
-    for snapshot in lakehouse.history(USER_FEATURES):
-        waiting -= {date for date in waiting if scored_from.get(date) == snapshot.snapshotId()}
-        rebuilt = json.loads(snapshot.summary().get(REBUILT_KEY) or "[]")
-        outdated |= waiting & set(map(dt.date.fromisoformat, rebuilt))
+    for snapshot in lakehouse.list_history(USER_FEATURES):
+        waiting -= {date for date in waiting if scored_from.get(date) == snapshot.snapshot_id}
+        outdated |= waiting & set(REBUILT_SNAPSHOTS.read(snapshot) or ())
     return outdated
 
 
@@ -51,25 +47,20 @@ def read_noted_digest(lakehouse: Lakehouse, date: dt.date) -> str:
     return _read_digests(lakehouse).get(date, (NEVER_SCORED, ""))[0]
 
 
-def digest_segments(lakehouse: Lakehouse, date: dt.date) -> str:
-    """What the next date takes over from a date's segments, as it is now."""
-    return lakehouse.digest_date(USER_SEGMENTS, date, ("user_id", "segment_id", "segment_since"))
+def digest_segments(view: View, date: dt.date) -> str:
+    """What the next date takes over from a date's segments, as the view has them."""
+    return view.digest_date(USER_SEGMENTS, date, ("user_id", "segment_id", "segment_since"))
 
 
 def _scored_dates(lakehouse: Lakehouse) -> set[dt.date]:
-    return set(lakehouse.partition_dates(USER_SEGMENTS)) & set(lakehouse.partition_dates(USER_FEATURES))
-
-
-def describe_digests(noted: Digests) -> dict[str, str]:
-    """For the summary of a snapshot of user_segments."""
-    return {DIGESTS_KEY: json.dumps({str(day): digests for day, digests in noted.items()})}
+    return set(lakehouse.main.list_dates(USER_SEGMENTS)) & set(lakehouse.main.list_dates(USER_FEATURES))
 
 
 def find_digests(lakehouse: Lakehouse) -> dict[str, str]:
     """What the next segmentation reads in the summaries of user_segments, for the summary of one snapshot."""
-    noted, scored = _read_digests(lakehouse), lakehouse.partition_dates(USER_SEGMENTS)
+    noted, scored = _read_digests(lakehouse), lakehouse.main.list_dates(USER_SEGMENTS)
     kept = {day: noted[day] for day in scored if day in noted}
-    return describe_digests(kept) if kept else {}
+    return DIGESTS.write(kept) if kept else {}
 
 
 def describe_rollback(
@@ -84,20 +75,18 @@ def describe_rollback(
     back = {day: then.get(day, (f"as of {target}", NEVER_SCORED)) for day in sorted(dates)}
     if not is_whole_table:
         back = {day: (digest, now.get(day - DAY, (history, ""))[0]) for day, (digest, history) in back.items()}
-    return describe_digests(back)
+    return DIGESTS.write(back)
 
 
 def _read_digests(lakehouse: Lakehouse, newest: int | None = None) -> Digests:
     """Date -> digest of its segments, and of those of the date before, as noted last, or by snapshot `newest`."""
     noted: Digests = {}
-    for snapshot in lakehouse.history(USER_SEGMENTS, newest):
-        for day, (digest, history) in json.loads(snapshot.summary().get(DIGESTS_KEY) or "{}").items():
-            noted.setdefault(dt.date.fromisoformat(day), (digest, history))
+    for digests in lakehouse.find_notes(USER_SEGMENTS, DIGESTS, newest):
+        noted = digests | noted
     return noted
 
 
 def keep_outdated_segments(lakehouse: Lakehouse) -> None:
     """An empty commit on user_features that names the outdated dates again: they outlive the snapshots before it."""
     if outdated := find_outdated_segments(lakehouse):
-        named = json.dumps(sorted(map(str, outdated)))
-        lakehouse.load(USER_FEATURES).newAppend().set(REBUILT_KEY, named).commit()
+        lakehouse.note_on(USER_FEATURES, REBUILT_SNAPSHOTS.write(sorted(outdated)))

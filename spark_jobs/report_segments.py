@@ -25,8 +25,12 @@ from rich.table import Table as PrintedTable
 from rich.text import Text
 
 import config
-from spark_jobs.failures import explain_failures
-from spark_jobs.lakehouse import Lakehouse
+from spark_jobs.errors import JobError
+from spark_jobs.forgotten_users import read_tombstones
+from spark_jobs.lake.failures import explain_failures
+from spark_jobs.lake.lakehouse import Lakehouse, open_lakehouse
+from spark_jobs.lake.session import persisted
+from spark_jobs.lake.tables import SEGMENT_PROFILES, SEGMENT_TRANSITIONS, USER_SEGMENTS, Table
 from spark_jobs.segment_charts import (
     draw_candidates,
     draw_profile_heatmap,
@@ -38,7 +42,6 @@ from spark_jobs.segment_charts import (
 from spark_jobs.segment_identity import NEW_USERS
 from spark_jobs.segment_models import CHAMPION, ModelError, TrainedModel, load_pipeline, read_models
 from spark_jobs.segment_preparation import collect_scaled
-from spark_jobs.tables import SEGMENT_PROFILES, SEGMENT_TRANSITIONS, USER_SEGMENTS, Table
 from spark_jobs.user_segmentation_ml import SegmentationError, read_features
 
 DAY = dt.timedelta(days=1)
@@ -53,7 +56,7 @@ td.number { text-align: right; white-space: nowrap } dt { font-weight: bold } .n
 Rows = list[dict[str, Any]]
 
 
-class ReportError(Exception):
+class ReportError(JobError):
     """There is nothing to report; the message names it and the remedy."""
 
 
@@ -105,7 +108,7 @@ class Report:
 
 def choose_date(lakehouse: Lakehouse, asked: dt.date | None) -> dt.date:
     """The date that is asked for, else the newest one. Raises ReportError where it has no segments."""
-    existing = lakehouse.partition_dates(USER_SEGMENTS)
+    existing = lakehouse.main.list_dates(USER_SEGMENTS)
     if not existing:
         raise ReportError("user_segments is empty; run user_segmentation_ml first")
     date = asked or existing[-1]
@@ -113,13 +116,15 @@ def choose_date(lakehouse: Lakehouse, asked: dt.date | None) -> dt.date:
         raise ReportError(
             f"user_segments has no users on {date}, its newest date is {existing[-1]}; run user_segmentation_ml first"
         )
-    if date not in lakehouse.partition_dates(SEGMENT_PROFILES):
+    if date not in lakehouse.main.list_dates(SEGMENT_PROFILES):
         raise ReportError(f"segment_profiles has no segments on {date}; run user_segmentation_ml first")
     return date
 
 
 def read_rows(lakehouse: Lakehouse, table: Table, date: dt.date, *order: str) -> Rows:
-    return [row.asDict(recursive=True) for row in lakehouse.read_dates(table, date, date).orderBy(*order).collect()]
+    return [
+        row.asDict(recursive=True) for row in lakehouse.main.read_dates(table, date, date).orderBy(*order).collect()
+    ]
 
 
 def read_report(lakehouse: Lakehouse, date: dt.date) -> Report:
@@ -148,17 +153,16 @@ def sample_users(lakehouse: Lakehouse, date: dt.date, model: TrainedModel) -> Sc
 
     Raises ReportError, ModelError, SegmentationError where they cannot be drawn.
     """
-    known = lakehouse.read_dates(USER_SEGMENTS, date, date).where(F.col("segment_id") != NEW_USERS)
+    known = lakehouse.main.read_dates(USER_SEGMENTS, date, date).where(F.col("segment_id") != NEW_USERS)
     chosen = known.orderBy(F.xxhash64("user_id"), "user_id").limit(SAMPLE_USERS)
-    features = read_features(lakehouse, date, model.inputs)
+    features = read_features(lakehouse.main, read_tombstones(lakehouse), date, model.inputs)
     users = features.join(chosen.select("user_id", "segment_id", "segment_name"), "user_id")
-    prepared = load_pipeline(model).transform(users.orderBy("user_id")).persist()
-    found = project(collect_scaled(prepared))
-    if found is None:
+    with persisted(load_pipeline(model).transform(users.orderBy("user_id"))) as prepared:
+        projected = project(collect_scaled(prepared))
+        segments = prepared.select("segment_id", "segment_name").collect()
+    if projected is None:
         raise ReportError("it takes two features, and two users with a segment who differ")
-    points, variance_shares = found
-    segments = prepared.select("segment_id", "segment_name").collect()
-    prepared.unpersist()
+    points, variance_shares = projected
     rows = [
         {"segment_id": segment.segment_id, "segment_name": segment.segment_name, "x": float(x), "y": float(y)}
         for segment, (x, y) in zip(segments, points, strict=True)
@@ -255,15 +259,10 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 @explain_failures
 def main(argv: list[str] | None = None) -> int:
     args = parse_arguments(argv)
-    with Lakehouse("report_segments", config.load(), output_path=args.output_path) as lakehouse:
-        lakehouse.create_tables()
-        try:
-            report = read_report(lakehouse, choose_date(lakehouse, args.date))
-            print_report(report)
-            write_page(args.html, render_html(report))
-        except ReportError as error:
-            print(f"report_segments: {error}", file=sys.stderr)
-            return 1
+    with open_lakehouse("report_segments", config.load(), output_path=args.output_path) as lakehouse:
+        report = read_report(lakehouse, choose_date(lakehouse, args.date))
+    print_report(report)
+    write_page(args.html, render_html(report))
     print(f"with plots: {args.html.resolve()}")
     return 0
 

@@ -22,12 +22,18 @@ from pyspark.sql import functions as F
 import config
 from config import Settings
 from data_generator.kafka_sink import DeliveryError, KafkaSink, Records
-from spark_jobs.failures import explain_failures
-from spark_jobs.lakehouse import Lakehouse
+from spark_jobs.errors import JobError
+from spark_jobs.lake.failures import explain_failures
+from spark_jobs.lake.lakehouse import Lakehouse, open_lakehouse
+from spark_jobs.lake.session import persisted
+from spark_jobs.lake.tables import RAW_EVENTS
 from spark_jobs.land_raw_events import REQUEUED_FROM, classify_records
-from spark_jobs.tables import RAW_EVENTS
 
 CHUNK_RECORDS = 5_000
+
+
+class RequeueError(JobError):
+    """Nothing, or not all, was published; the message says why and what to do."""
 
 
 def read_quarantine(raw: DataFrame) -> DataFrame:
@@ -94,15 +100,13 @@ def publish(rows: DataFrame, settings: Settings, bootstrap_servers: str, topic: 
 
 def requeue(lakehouse: Lakehouse, arguments: argparse.Namespace) -> None:
     """Judge the open rows that the arguments choose, and publish what passes. Raises DeliveryError."""
-    quarantined = read_quarantine(lakehouse.read(RAW_EVENTS)).where(F.col("topic") == arguments.topic)
+    quarantined = read_quarantine(lakehouse.main.read(RAW_EVENTS)).where(F.col("topic") == arguments.topic)
     is_open = F.col("requeued_at").isNull()
     chosen = quarantined.where(is_open).where(F.expr(arguments.where))
     # Judged once; and a filter on the verdict must not be pushed into it, where each check would stand many times.
-    rows = correct_payloads(chosen, arguments.payload).cache()
-    try:
+    # Released at the end: Spark would answer the next call in this session from it, whatever has landed since.
+    with persisted(correct_payloads(chosen, arguments.payload)) as rows:
         publish_passing(rows, lakehouse.settings, arguments)
-    finally:
-        rows.unpersist()  # Spark would answer the next call in this session from it, whatever has landed since
 
 
 def publish_passing(rows: DataFrame, settings: Settings, arguments: argparse.Namespace) -> None:
@@ -143,13 +147,11 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 @explain_failures
 def main(argv: list[str] | None = None) -> int:
     args = parse_arguments(argv)
-    with Lakehouse("requeue_quarantined", config.load(), output_path=args.output_path) as lakehouse:
-        lakehouse.create_tables()
+    with open_lakehouse("requeue_quarantined", config.load(), output_path=args.output_path) as lakehouse:
         try:
             requeue(lakehouse, args)
         except (DeliveryError, PySparkException) as error:
-            print(f"requeue_quarantined: {error}", file=sys.stderr)
-            return 1
+            raise RequeueError(str(error)) from error
     return 0
 
 

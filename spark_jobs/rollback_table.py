@@ -15,19 +15,22 @@ import argparse
 import datetime as dt
 import json
 import sys
+from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+
+from pyiceberg.exceptions import CommitFailedException, ValidationException
+from pyiceberg.expressions import AlwaysTrue
+from pyiceberg.table.snapshots import Operation
 
 import config
-from spark_jobs.failures import explain_failures
-from spark_jobs.lakehouse import Lakehouse, first_date, losing_to_others
-from spark_jobs.land_raw_events import OFFSETS_KEY, POSITION_KEYS
+from spark_jobs.errors import ConcurrentCommitError, JobError
+from spark_jobs.lake.failures import explain_failures
+from spark_jobs.lake.files import Files, find_changed_dates, in_dates, list_files, partition_date
+from spark_jobs.lake.lakehouse import Lakehouse, open_lakehouse
+from spark_jobs.lake.notes import KAFKA_END_OFFSETS, POSITION, ROLLED_BACK_TO
+from spark_jobs.lake.tables import FORGOTTEN_USERS, RAW_EVENTS, TABLES, USER_SEGMENTS, Table
 from spark_jobs.outdated_segments import describe_rollback
 from spark_jobs.run_remarks import add_remark
-from spark_jobs.tables import FORGOTTEN_USERS, RAW_EVENTS, TABLES, USER_SEGMENTS, Table
-
-Files = dict[str, Any]
-COMPACTION = "replace"  # Iceberg's name of a snapshot with other files and the same rows
 
 HELP = """\
 --date takes the date back to what it held before the last snapshot that changed it, be it a run that rebuilt the date
@@ -47,105 +50,83 @@ writes; a daily run does so for a date of which new records have landed, for no 
 """
 
 
-class RollbackError(Exception):
+class RollbackError(JobError):
     """There is nothing to go back to; the message says why and what to do."""
 
 
-def choose_snapshot(lakehouse: Lakehouse, table: Table, date: dt.date | None) -> int:
+@dataclass(frozen=True)
+class Exchange:
+    """The files of a table, or of one date of it: `now` in snapshot `base`, `then` in snapshot `target`."""
+
+    base: int
+    target: int
+    now: Files
+    then: Files
+
+    @property
+    def moved(self) -> Files:
+        """The files that are in one of them only."""
+        return {location: file for location, file in (self.now | self.then).items() if not self.is_kept(location)}
+
+    def is_kept(self, location: str) -> bool:
+        return location in self.now and location in self.then
+
+
+def choose_snapshot(lakehouse: Lakehouse, table: Table, date: dt.date) -> int:
     """The snapshot before the last one that changed the rows of `date`. Raises RollbackError."""
     loaded = lakehouse.load(table)
-    for snapshot in lakehouse.history(table):
-        if snapshot.operation() != COMPACTION and date in changed_dates(loaded, snapshot):
-            parent = snapshot.parentId()
-            if parent is None or loaded.snapshot(parent) is None:
+    for snapshot in lakehouse.list_history(table):
+        # A compaction has other files and the same rows.
+        is_compaction = snapshot.summary is not None and snapshot.summary.operation == Operation.REPLACE
+        if not is_compaction and date in find_changed_dates(loaded, snapshot):
+            parent = snapshot.parent_snapshot_id
+            if parent is None or loaded.snapshot_by_id(parent) is None:
                 raise RollbackError(
-                    f"{table.name} {date}: nothing to go back to: what it held before snapshot {snapshot.snapshotId()} "
+                    f"{table.name} {date}: nothing to go back to: what it held before snapshot {snapshot.snapshot_id} "
                     "is not retained (maintenance.retention_days); rebuild it with transform_clickstream.py"
                 )
-            return int(parent)
-    dates = lakehouse.partition_dates(table)
+            return parent
+    dates = lakehouse.main.list_dates(table)
     if date in dates:
         raise RollbackError(
             f"{table.name} {date}: nothing to go back to: no retained snapshot has changed it "
             "(maintenance.retention_days); rebuild it with transform_clickstream.py"
         )
-    known = f"it has rows from {dates[0]} to {dates[-1]}" if dates else "it is empty"
-    raise RollbackError(f"{table.name} has no rows on {date}: {known}; choose one of its dates")
+    existing = f"it has rows from {dates[0]} to {dates[-1]}" if dates else "it is empty"
+    raise RollbackError(f"{table.name} has no rows on {date}: {existing}; choose one of its dates")
 
 
-def changed_dates(loaded: Any, snapshot: Any) -> set[dt.date]:
-    """The dates of which a snapshot added or removed files."""
-    io = loaded.io()
-    both = (snapshot.addedDataFiles(io), snapshot.removedDataFiles(io))
-    return {first_date(file.partition()) for files in both for file in files.iterator()}
-
-
-def list_files(lakehouse: Lakehouse, table: Table, date: dt.date | None, snapshot: int) -> Files:
-    """Iceberg's DataFile, with its column statistics, of each file of `date`, or of the table, by location."""
-    scan = lakehouse.load(table).newScan().useSnapshot(snapshot).includeColumnStats()
-    if date:
-        scan = scan.filter(lakehouse.iceberg.expressions.Expressions.equal(table.partition_column, str(date)))
-    files = (task.file() for task in scan.planFiles().iterator())
-    return {str(file.location()): file for file in files}
+def list_date_files(lakehouse: Lakehouse, table: Table, date: dt.date | None, snapshot: int) -> Files:
+    """The files of `date`, or of the table, in a snapshot."""
+    return list_files(lakehouse.load(table), snapshot, in_dates(table, [date]) if date else None)
 
 
 def count_rows(files: Files) -> int:
-    return sum(file.recordCount() for file in files.values())
+    return sum(file.record_count for file in files.values())
 
 
 def find_position(lakehouse: Lakehouse, snapshot: int, rows: int) -> dict[str, str]:
     """Where landing goes on when raw_events holds the `rows` that it held in `snapshot`. Raises RollbackError."""
-    found = {key: next(lakehouse.summaries(RAW_EVENTS, key, snapshot), None) for key in POSITION_KEYS}
-    if rows and not found[OFFSETS_KEY]:
+    position = {note: next(lakehouse.find_notes(RAW_EVENTS, note, snapshot), None) for note in POSITION}
+    if rows and not position[KAFKA_END_OFFSETS]:
         raise RollbackError(
             f"raw_events: no retained snapshot tells where landing stood at snapshot {snapshot}; choose a later one"
         )
-    return {key: value or "{}" for key, value in found.items()}
+    return {key: text for note, value in position.items() for key, text in note.write(value or {}).items()}
 
 
 def find_snapshot(lakehouse: Lakehouse, table: Table, snapshot: int) -> int:
     """`snapshot`, when the table has it. Raises RollbackError."""
-    if lakehouse.load(table).snapshot(snapshot) is None:
-        newest = islice(lakehouse.history(table), 10)
-        times = {s.snapshotId(): dt.datetime.fromtimestamp(s.timestampMillis() // 1000, dt.UTC) for s in newest}
-        retained = ", ".join(f"{known} ({time:%Y-%m-%d %H:%M:%S})" for known, time in times.items())
+    if lakehouse.load(table).snapshot_by_id(snapshot) is None:
+        newest = islice(lakehouse.list_history(table), 10)
+        times = {s.snapshot_id: dt.datetime.fromtimestamp(s.timestamp_ms // 1000, dt.UTC) for s in newest}
+        retained = ", ".join(f"{one} ({time:%Y-%m-%d %H:%M:%S})" for one, time in times.items())
         raise RollbackError(f"{table.name} has no snapshot {snapshot}; its newest are {retained or 'none'}")
     return snapshot
 
 
-def exchange_files(
-    lakehouse: Lakehouse, table: Table, base: int, now: Files, then: Files, summary: dict[str, str]
-) -> None:
-    """Commit `then` in the place of `now`, files of snapshot `base`.
-
-    Raises RollbackError where one of them is gone, ConcurrentCommitError where somebody else has committed since.
-    """
-    loaded = lakehouse.load(table)
-    added, removed = then.keys() - now.keys(), now.keys() - then.keys()
-    for location in added:
-        if not loaded.io().newInputFile(location).exists():
-            raise RollbackError(
-                f"{table.name}: the file {location} is gone; choose a later snapshot, or rebuild the date with "
-                "transform_clickstream.py"
-            )
-    overwrite = loaded.newOverwrite()
-    for location in removed:
-        overwrite.deleteFile(now[location])
-    for location in added:
-        overwrite.addFile(then[location])
-    for key, value in summary.items():
-        overwrite.set(key, value)
-    overwrite.validateFromSnapshot(base)
-    overwrite.conflictDetectionFilter(lakehouse.iceberg.expressions.Expressions.alwaysTrue())
-    with losing_to_others(f"{lakehouse.identifier(table)} was changed by another run meanwhile"):
-        overwrite.validateNoConflictingData().validateNoConflictingDeletes().commit()
-
-
-def roll_back(lakehouse: Lakehouse, table: Table, date: dt.date | None, snapshot: int | None) -> dict[str, object]:
-    """Give `date` of the table, or all of it, the files that it had in `snapshot`; returns the report.
-
-    Without `snapshot` it is the one before the last change of `date`. Raises RollbackError, ConcurrentCommitError.
-    """
+def plan_exchange(lakehouse: Lakehouse, table: Table, date: dt.date | None, snapshot: int | None) -> Exchange:
+    """Which files go and which come back. Raises RollbackError where that would be nothing."""
     if table == RAW_EVENTS and date:
         raise RollbackError(
             "raw_events cannot go back by date: its rows and the position in Kafka are one; give --snapshot alone, and "
@@ -155,32 +136,75 @@ def roll_back(lakehouse: Lakehouse, table: Table, date: dt.date | None, snapshot
         raise RollbackError(
             "forgotten_users cannot go back: users who were forgotten would come back with the next run"
         )
-    newest = lakehouse.load(table).currentSnapshot()
+    newest = lakehouse.load(table).current_snapshot()
     if newest is None:
         raise RollbackError(f"{table.name} is empty and always was: nothing to go back to")
-    base = newest.snapshotId()
-    target = find_snapshot(lakehouse, table, snapshot) if snapshot else choose_snapshot(lakehouse, table, date)
-    now, then = (list_files(lakehouse, table, date, at) for at in (base, target))
+    if snapshot:
+        target = find_snapshot(lakehouse, table, snapshot)
+    elif date:
+        target = choose_snapshot(lakehouse, table, date)
+    else:
+        raise RollbackError(f"{table.name}: say what to go back to: --date, --snapshot, or both")
+    now, then = (list_date_files(lakehouse, table, date, at) for at in (newest.snapshot_id, target))
     if now.keys() == then.keys():
         raise RollbackError(f"{table.name}: nothing to do: it already holds the files of snapshot {target}")
     if date and not then:
         raise RollbackError(f"{table.name} {date}: nothing to go back to: it had no rows in snapshot {target}")
-    moved = [(now | then)[location] for location in now.keys() ^ then.keys()]
-    dates = {first_date(file.partition()) for file in moved} if table.partition else set()
-    summary = lakehouse.job_summary(rolled_back_to=target)
+    return Exchange(newest.snapshot_id, target, now, then)
+
+
+def exchange_files(lakehouse: Lakehouse, table: Table, exchange: Exchange, summary: dict[str, str]) -> int:
+    """Commit the files of then in the place of those of now; returns the new snapshot's id.
+
+    Raises RollbackError where one of them is gone, ConcurrentCommitError where somebody else has committed since.
+    """
+    loaded = lakehouse.load(table)
+    returning = {location: file for location, file in exchange.then.items() if location not in exchange.now}
+    for location in returning:
+        if not loaded.io.new_input(location).exists():
+            raise RollbackError(
+                f"{table.name}: the file {location} is gone; choose a later snapshot, or rebuild the date with "
+                "transform_clickstream.py"
+            )
+    changed = ConcurrentCommitError(f"{table.name} was changed by another run meanwhile")
+    head = loaded.current_snapshot()
+    if head is None or head.snapshot_id != exchange.base:
+        raise changed
+    try:
+        with loaded.transaction() as transaction:
+            overwrite = transaction.update_snapshot(snapshot_properties=summary).overwrite()
+            overwrite.delete_by_predicate(AlwaysTrue())  # whatever others commit meanwhile is a conflict
+            for location, file in exchange.now.items():
+                if location not in exchange.then:
+                    overwrite.delete_data_file(file)
+            for file in returning.values():
+                overwrite.append_data_file(file)
+            overwrite.commit()
+    except (CommitFailedException, ValidationException) as error:
+        raise changed from error
+    return overwrite.snapshot_id
+
+
+def roll_back(lakehouse: Lakehouse, table: Table, date: dt.date | None, snapshot: int | None) -> dict[str, object]:
+    """Give `date` of the table, or all of it, the files that it had in `snapshot`; returns the report.
+
+    Without `snapshot` it is the one before the last change of `date`. Raises RollbackError, ConcurrentCommitError.
+    """
+    exchange = plan_exchange(lakehouse, table, date, snapshot)
+    dates = {partition_date(file) for file in exchange.moved.values()} if table.partition else set[dt.date]()
+    summary = lakehouse.describe_job() | ROLLED_BACK_TO.write(exchange.target)
     if table == RAW_EVENTS:
-        summary |= find_position(lakehouse, target, count_rows(then))
+        summary |= find_position(lakehouse, exchange.target, count_rows(exchange.then))
     if table == USER_SEGMENTS:
-        summary |= describe_rollback(lakehouse, dates, target, is_whole_table=date is None)
-    exchange_files(lakehouse, table, base, now, then, summary)
-    committed = next(s.snapshotId() for s in lakehouse.history(table) if s.summary().get("rolled-back-to"))
-    remark = f"rollback: {table.name} went back to snapshot {target} with snapshot {committed}"
+        summary |= describe_rollback(lakehouse, dates, exchange.target, is_whole_table=date is None)
+    committed = exchange_files(lakehouse, table, exchange, summary)
+    remark = f"rollback: {table.name} went back to snapshot {exchange.target} with snapshot {committed}"
     return {
         "table": table.name,
         "dates": sorted(map(str, dates)),
-        "rows_before": count_rows(now),
-        "rows_after": count_rows(then),
-        "back_to": target,
+        "rows_before": count_rows(exchange.now),
+        "rows_after": count_rows(exchange.then),
+        "back_to": exchange.target,
         "snapshot": committed,
         "remarked_in_pipeline_runs": [str(day) for day in add_remark(lakehouse, dates, remark)],
     }
@@ -210,13 +234,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 @explain_failures
 def main(argv: list[str] | None = None) -> int:
     args = parse_arguments(argv)
-    with Lakehouse("rollback_table", config.load(), output_path=args.output_path) as lakehouse:
-        lakehouse.create_tables()
-        try:
-            print(json.dumps(roll_back(lakehouse, args.table, args.date, args.snapshot)))
-        except RollbackError as error:
-            print(f"rollback_table: {error}", file=sys.stderr)
-            return 1
+    with open_lakehouse("rollback_table", config.load(), output_path=args.output_path) as lakehouse:
+        print(json.dumps(roll_back(lakehouse, args.table, args.date, args.snapshot)))
     return 0
 
 

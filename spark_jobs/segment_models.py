@@ -16,16 +16,17 @@ from pyspark.sql import Row
 
 from config.loader import Training
 from spark_jobs.cluster_choice import Candidate
-from spark_jobs.lakehouse import Lakehouse
+from spark_jobs.errors import JobError
+from spark_jobs.lake.lakehouse import Lakehouse
+from spark_jobs.lake.tables import LONGEST_WINDOW_DAYS, MODEL_RUNS
 from spark_jobs.segment_drift import Baseline
 from spark_jobs.segment_identity import Segment
 from spark_jobs.segment_preparation import prepared_features
-from spark_jobs.tables import LONGEST_WINDOW_DAYS, MODEL_RUNS
 
 CHAMPION, KEPT, WAITING, REJECTED = "champion", "kept", "waiting", "rejected"
 
 
-class ModelError(Exception):
+class ModelError(JobError):
     """A model cannot be used; the message names it and the remedy."""
 
 
@@ -93,7 +94,7 @@ class TrainedModel:
 
 def read_models(lakehouse: Lakehouse) -> list[TrainedModel]:
     """Every model, in the order of training."""
-    rows = lakehouse.read(MODEL_RUNS).orderBy("trained_on", "model_id").collect()
+    rows = lakehouse.main.read(MODEL_RUNS).orderBy("trained_on", "model_id").collect()
     return [TrainedModel.from_row(row) for row in rows]
 
 
@@ -103,7 +104,7 @@ def find_champion(models: Sequence[TrainedModel], date: dt.date, policy: str) ->
     return max(champions, key=_since, default=None)
 
 
-def find_relative(models: Sequence[TrainedModel], date: dt.date) -> TrainedModel | None:
+def find_predecessor(models: Sequence[TrainedModel], date: dt.date) -> TrainedModel | None:
     """Whose segments a model trained on `date` continues: the champion of the date, else the first one after it."""
     champions = [m for m in models if m.champion_from]
     return find_champion(models, date, "as_of") or min(champions, key=_since, default=None)
@@ -190,7 +191,7 @@ def record_model(lakehouse: Lakehouse, model: TrainedModel) -> None:
     commit."""
     models = [model, *find_replaced(read_models(lakehouse), model)]
     for each in models:
-        lakehouse.write_text(f"{each.artifact}/model.json", each.to_text())
+        lakehouse.write_text(MODEL_RUNS, f"{each.artifact}/model.json", each.to_text())
     rows = [tuple(_plain(each.to_row()[name]) for name in MODEL_RUNS.column_names) for each in models]
     lakehouse.merge_rows(MODEL_RUNS, lakehouse.spark.createDataFrame(rows, MODEL_RUNS.ddl), "model_id")
 

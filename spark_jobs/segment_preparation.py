@@ -22,13 +22,15 @@ from pyspark.ml.stat import Correlation
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from spark_jobs.errors import JobError
+
 QUANTILE_ACCURACY = 10_000
 DUPLICATE_CORRELATION = 1 - 1e-9
 NEGLIGIBLE_SPREAD = 1e-9
 PREFIX = "prepared_"
 
 
-class PreparationError(Exception):
+class PreparationError(JobError):
     """The features cannot be prepared; the message names them."""
 
 

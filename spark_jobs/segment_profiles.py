@@ -9,8 +9,8 @@ from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
 from config.loader import Phrase, SegmentWords
+from spark_jobs.lake.tables import SEGMENT_PROFILES
 from spark_jobs.segment_identity import NEW_USERS
-from spark_jobs.tables import SEGMENT_PROFILES
 
 DISTINCTIVE_FEATURES = 3
 DIGITS = 9  # the last ones of a sum of doubles depend on the order of the rows

@@ -21,11 +21,13 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from config.loader import NameRule, Segmentation, Training
-from spark_jobs.cluster_choice import choose_candidate, fit_candidates
+from spark_jobs.cluster_choice import Candidate, choose_candidate, fit_candidates
+from spark_jobs.errors import JobError
+from spark_jobs.lake.session import persisted
 from spark_jobs.segment_drift import measure_baseline
 from spark_jobs.segment_identity import Comparison, Segment, match_clusters, name_segments, number_segments
 from spark_jobs.segment_models import CHAMPION, KEPT, WAITING, TrainedModel, VanishedSegment
-from spark_jobs.segment_preparation import fit_preparation
+from spark_jobs.segment_preparation import Preparation, fit_preparation
 from spark_jobs.segment_profiles import describe_groups
 
 USERS_PER_PARTITION = 200_000
@@ -33,7 +35,7 @@ PARALLEL_FITS = 4  # of one partition: small jobs, one after the other in each f
 USERS_PER_CLUSTER = 2
 
 
-class TooFewUsersError(Exception):
+class TooFewUsersError(JobError):
     """These users cannot be clustered; the message says why."""
 
 
@@ -55,29 +57,15 @@ def train_model(
     """
     users = features.count()
     ks = choose_ks(users, settings)
-    features = put_in_order(features, users).persist()
-    preparation = fit_preparation(features, settings.log_features, settings.rate_features, settings.winsorised_share)
-    for name, why in preparation.dropped.items():
-        print(f"{date}: {name} is left out: it {why}", file=sys.stderr)
-    if not preparation.features:
-        raise TooFewUsersError(f"the {users} users with enough history are all equal")
-    prepared = preparation.pipeline.transform(features).select("scaled").persist()
-    seeds = [settings.seed + number for number in range(settings.num_seeds)]
-    parallel_fits = max(1, PARALLEL_FITS // count_partitions(users))
-    fitted = fit_candidates(prepared, ks, seeds, settings.max_iterations, settings.choice.sample_users, parallel_fits)
-    prepared.unpersist()
-    candidates = tuple(candidate for candidate, _ in fitted.values())
-    chosen, k_reason = choose_candidate(candidates, settings.choice)
-    if settings.num_clusters != "auto":
-        k_reason = "fixed by num_clusters"
-    elif too_many := [str(k) for k in settings.choice.candidates if k not in ks]:
-        k_reason += f"; too few users for k = {', '.join(too_many)}"
+    with persisted(put_in_order(features, users)) as ordered:
+        preparation = prepare(ordered, date, users, settings)
+        candidates, fitted = fit(preparation.pipeline.transform(ordered).select("scaled"), ks, users, settings)
+        chosen, k_reason = explain_k(candidates, ks, settings)
+        pipeline = PipelineModel(stages=[*preparation.pipeline.stages, fitted[chosen.k]])
+        baseline = measure_baseline(add_clusters(ordered, pipeline), preparation.features)
     settings_hash = hash_settings(settings)
     model_id = f"kmeans-{date}-k{chosen.k}-{settings_hash}"
-    pipeline = PipelineModel(stages=[*preparation.pipeline.stages, fitted[chosen.k][1]])
-    baseline = measure_baseline(add_clusters(features, pipeline), preparation.features)
-    features.unpersist()
-    clusters = tuple(Segment(cluster, 0, "") for cluster in range(len(fitted[chosen.k][1].clusterCenters())))
+    clusters = tuple(Segment(cluster, 0, "") for cluster in range(len(fitted[chosen.k].clusterCenters())))
     return TrainedModel(
         model_id=model_id,
         trained_on=date,
@@ -85,7 +73,7 @@ def train_model(
         users=users,
         settings_hash=settings_hash,
         k=chosen.k,
-        candidates=candidates,
+        candidates=tuple(candidates),
         k_reason=k_reason,
         features=preparation.features,
         inputs=preparation.inputs,
@@ -101,6 +89,41 @@ def train_model(
         decision_reason="",
         champion_from=None,
     ), pipeline
+
+
+def prepare(users_in_order: DataFrame, date: dt.date, users: int, settings: Segmentation) -> Preparation:
+    """The fitted preparation; what it leaves out is told. Raises TooFewUsersError where nothing is left."""
+    preparation = fit_preparation(
+        users_in_order, settings.log_features, settings.rate_features, settings.winsorised_share
+    )
+    for name, why in preparation.dropped.items():
+        print(f"{date}: {name} is left out: it {why}", file=sys.stderr)
+    if not preparation.features:
+        raise TooFewUsersError(f"the {users} users with enough history are all equal")
+    return preparation
+
+
+def fit(
+    prepared: DataFrame, ks: Sequence[int], users: int, settings: Segmentation
+) -> tuple[list[Candidate], dict[int, KMeansModel]]:
+    """The scores of each k, and its best clusters."""
+    seeds = [settings.seed + number for number in range(settings.num_seeds)]
+    parallel_fits = max(1, PARALLEL_FITS // count_partitions(users))
+    with persisted(prepared) as vectors:
+        fitted = fit_candidates(
+            vectors, ks, seeds, settings.max_iterations, settings.choice.sample_users, parallel_fits
+        )
+    return [candidate for candidate, _ in fitted.values()], {k: model for k, (_, model) in fitted.items()}
+
+
+def explain_k(candidates: Sequence[Candidate], ks: Sequence[int], settings: Segmentation) -> tuple[Candidate, str]:
+    """The candidate to take, and why it is this one and no other."""
+    chosen, reason = choose_candidate(candidates, settings.choice)
+    if settings.num_clusters != "auto":
+        return chosen, "fixed by num_clusters"
+    if too_many := [str(k) for k in settings.choice.candidates if k not in ks]:
+        reason += f"; too few users for k = {', '.join(too_many)}"
+    return chosen, reason
 
 
 def choose_ks(users: int, settings: Segmentation) -> tuple[int, ...]:
@@ -202,13 +225,12 @@ def measure_gain(features: DataFrame, pipeline: PipelineModel, before: PipelineM
     """Silhouette of the model's clusters less that of the clusters of the one before, over the same users, both in the
     space of the model: what a user gains by it today."""
     both = before.transform(features).select(*features.columns, F.col("cluster").alias("cluster_before"))
-    both = pipeline.transform(both).select("scaled", "cluster", "cluster_before").persist()
     silhouettes = []
-    for column in ("cluster", "cluster_before"):
-        is_split = both.select(column).distinct().count() > 1
-        evaluator = ClusteringEvaluator(featuresCol="scaled", predictionCol=column)
-        silhouettes.append(evaluator.evaluate(both) if is_split else 0.0)
-    both.unpersist()
+    with persisted(pipeline.transform(both).select("scaled", "cluster", "cluster_before")) as clustered:
+        for column in ("cluster", "cluster_before"):
+            is_split = clustered.select(column).distinct().count() > 1
+            evaluator = ClusteringEvaluator(featuresCol="scaled", predictionCol=column)
+            silhouettes.append(evaluator.evaluate(clustered) if is_split else 0.0)
     return float(silhouettes[0] - silhouettes[1])
 
 

@@ -21,20 +21,25 @@ import datetime as dt
 import json
 import sys
 from collections.abc import Collection
+from dataclasses import dataclass
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 import config
-from spark_jobs.audit import AuditError, find_faults
 from spark_jobs.deduplication import PLACE, count_first_records, drop_later_copies, find_copies, mark_first
-from spark_jobs.draft import Draft
-from spark_jobs.failures import explain_failures
+from spark_jobs.errors import AuditError, ConcurrentCommitError
 from spark_jobs.feature_windows import build_features, summarise_day, summarise_pieces
-from spark_jobs.forgotten_users import drop_forgotten, read_tombstones, stop_if_changed
-from spark_jobs.lakehouse import ConcurrentCommitError, Lakehouse, first_date
-from spark_jobs.sessionization import assign_sessions, find_open_sessions, summarise_sessions
-from spark_jobs.tables import (
+from spark_jobs.forgotten_users import Tombstones, drop_forgotten, raise_if_changed, read_tombstones
+from spark_jobs.lake.audit import find_faults
+from spark_jobs.lake.draft import Draft
+from spark_jobs.lake.failures import explain_failures
+from spark_jobs.lake.files import between_dates, list_files, partition_date
+from spark_jobs.lake.lakehouse import Lakehouse, open_lakehouse
+from spark_jobs.lake.notes import FORCED, RAW_ROWS, REBUILT_DATES, REBUILT_SNAPSHOTS, RUN_DATE
+from spark_jobs.lake.retry import retry_on_conflict
+from spark_jobs.lake.session import persisted
+from spark_jobs.lake.tables import (
     DAILY_SUMS,
     EVENTS,
     LONGEST_WINDOW_DAYS,
@@ -43,27 +48,46 @@ from spark_jobs.tables import (
     USER_DAILY_ACTIVITY,
     USER_FEATURES,
 )
+from spark_jobs.lake.views import View
+from spark_jobs.sessionization import assign_sessions, find_open_sessions, summarise_sessions
 
 DAY = dt.timedelta(days=1)
 # From what is built to what it is built from: the order in which the tables are published.
 BUILT = (USER_FEATURES, USER_DAILY_ACTIVITY, SESSIONS, EVENTS)
-RAW_ROWS_KEY = "raw-rows"
 DATES_PER_DRAFT = 7
 MAX_ATTEMPTS = 5
-Report = dict[str, list[str]]
 
 
-def read_valid_records(lakehouse: Lakehouse, first: dt.date, last: dt.date) -> DataFrame:
+@dataclass(frozen=True)
+class Report:
+    """What a transform has rebuilt, and which faults it published because it was forced to."""
+
+    rebuilt_dates: list[dt.date]
+    rebuilt_snapshots: list[dt.date]
+    forced: list[str]
+
+    def to_json(self) -> str:
+        """As the job prints it."""
+        return json.dumps(
+            {
+                "rebuilt_dates": [str(day) for day in self.rebuilt_dates],
+                "rebuilt_snapshots": [str(day) for day in self.rebuilt_snapshots],
+                "forced": self.forced,
+            }
+        )
+
+
+def read_valid_records(view: View, tombstones: Tombstones, first: dt.date, last: dt.date) -> DataFrame:
     """The typed event and its place in Kafka, for each valid record of the dates whose user nobody has forgotten."""
-    raw = lakehouse.read_dates(RAW_EVENTS, first, last).where(F.col("error_type").isNull())
-    raw = raw.transform(drop_forgotten, read_tombstones(lakehouse), "event.user_id")
+    raw = view.read_dates(RAW_EVENTS, first, last).where(F.col("error_type").isNull())
+    raw = raw.transform(drop_forgotten, tombstones, "event.user_id")
     return raw.select(*PLACE, "event.*", "event_date")
 
 
-def read_open_sessions(lakehouse: Lakehouse, date: dt.date) -> DataFrame:
+def read_open_sessions(view: View, date: dt.date) -> DataFrame:
     """The sessions that the day before `date` leaves open at its end."""
-    day_before = lakehouse.read_dates(EVENTS, date - DAY, date - DAY)
-    gap_minutes = lakehouse.settings.pipeline.transform.session_gap_minutes
+    day_before = view.read_dates(EVENTS, date - DAY, date - DAY)
+    gap_minutes = view.lakehouse.settings.pipeline.transform.session_gap_minutes
     return find_open_sessions(day_before, midnight(date), gap_minutes)
 
 
@@ -82,68 +106,64 @@ def find_late_dates(lakehouse: Lakehouse, run_dates: list[dt.date]) -> list[dt.d
 
 def find_unbuilt(lakehouse: Lakehouse, dates: Collection[dt.date]) -> list[dt.date]:
     """Those of `dates` for which raw_events holds other rows than `events` was built from, or was never built from."""
-    raw = lakehouse.partitions(RAW_EVENTS)
-    waiting = {str(day): raw[day] for day in dates if day in raw}
+    raw = lakehouse.main.count_rows(RAW_EVENTS)
+    waiting = {day: raw[day] for day in dates if day in raw}
     unbuilt: list[dt.date] = []
-    for summary in lakehouse.summaries(EVENTS, RAW_ROWS_KEY):
+    for built_from in lakehouse.find_notes(EVENTS, RAW_ROWS):
         if not waiting:
             break
-        built_from = json.loads(summary)
         known = waiting.keys() & built_from.keys()
-        unbuilt += [dt.date.fromisoformat(day) for day in known if waiting[day] != built_from[day]]
+        unbuilt += [day for day in known if waiting[day] != built_from[day]]
         waiting = {day: rows for day, rows in waiting.items() if day not in built_from}
-    return sorted([*unbuilt, *map(dt.date.fromisoformat, waiting)])
+    return sorted([*unbuilt, *waiting])
 
 
-def rebuild_events(draft: Draft, date: dt.date) -> list[dt.date]:
+def rebuild_events(draft: Draft, tombstones: Tombstones, date: dt.date) -> list[dt.date]:
     """raw_events -> events of one date; returns the built dates that a copy of one of its events has made stale."""
-    lakehouse = draft.lakehouse
-    transform = lakehouse.settings.pipeline.transform
+    transform = draft.lakehouse.settings.pipeline.transform
     lateness = transform.allowed_lateness_days
-    nearby = read_valid_records(lakehouse, date - lateness * DAY, date + lateness * DAY)
-    copies = find_copies(nearby, date, lateness).persist()
-    events = (
-        read_valid_records(lakehouse, date, date)
-        .transform(drop_later_copies, copies)
-        .transform(assign_sessions, read_open_sessions(lakehouse, date), transform.session_gap_minutes)
-    )
-    draft.replace_dates(EVENTS, events, [date])
-    elsewhere = copies.where(F.col("event_date") != F.lit(date)).select("event_date").distinct().collect()
-    built = draft.partitions(EVENTS) if elsewhere else {}
-    neighbours = sorted(row.event_date for row in elsewhere if row.event_date in built)
-    shared = copies.select("event_id").distinct()
-    stale = find_stale_dates(lakehouse, shared, neighbours) if neighbours else []
-    copies.unpersist()
-    return stale
+    nearby = read_valid_records(draft, tombstones, date - lateness * DAY, date + lateness * DAY)
+    with persisted(find_copies(nearby, date, lateness)) as copies:
+        events = (
+            read_valid_records(draft, tombstones, date, date)
+            .transform(drop_later_copies, copies)
+            .transform(assign_sessions, read_open_sessions(draft, date), transform.session_gap_minutes)
+        )
+        draft.replace_dates(EVENTS, events, [date])
+        elsewhere = copies.where(F.col("event_date") != F.lit(date)).select("event_date").distinct().collect()
+        built = draft.count_rows(EVENTS) if elsewhere else {}
+        neighbours = sorted(row.event_date for row in elsewhere if row.event_date in built)
+        shared = copies.select("event_id").distinct()
+        return find_stale_dates(draft, tombstones, shared, neighbours) if neighbours else []
 
 
-def find_stale_dates(lakehouse: Lakehouse, event_ids: DataFrame, dates: list[dt.date]) -> list[dt.date]:
+def find_stale_dates(draft: Draft, tombstones: Tombstones, event_ids: DataFrame, dates: list[dt.date]) -> list[dt.date]:
     """Those of `dates` whose events hold one of `event_ids` that they should not hold, or hold one too few."""
-    lateness = lakehouse.settings.pipeline.transform.allowed_lateness_days
+    lateness = draft.lakehouse.settings.pipeline.transform.allowed_lateness_days
     first, last = dates[0], dates[-1]
     ids = F.broadcast(event_ids)
-    nearby = read_valid_records(lakehouse, first - lateness * DAY, last + lateness * DAY)
+    nearby = read_valid_records(draft, tombstones, first - lateness * DAY, last + lateness * DAY)
     copies = nearby.select(*PLACE, "event_id", "event_date").join(ids, "event_id", "left_semi")
     on_dates = F.col("event_date").isin(dates)
     wanted = mark_first(copies, lateness).where(F.col("is_first") & on_dates).select("event_date", "event_id")
-    events = lakehouse.read_dates(EVENTS, first, last).where(on_dates)
+    events = draft.read_dates(EVENTS, first, last).where(on_dates)
     held = events.join(ids, "event_id", "left_semi").select("event_date", "event_id")
     differing = wanted.exceptAll(held).unionAll(held.exceptAll(wanted)).select("event_date").distinct()
     return sorted(row.event_date for row in differing.collect())
 
 
-def continues_sessions(lakehouse: Lakehouse, date: dt.date) -> bool:
+def continues_sessions(view: View, date: dt.date) -> bool:
     """True when the events of `date` go on with the sessions that the day before has left open, and with no others."""
-    gap = dt.timedelta(minutes=lakehouse.settings.pipeline.transform.session_gap_minutes)
+    gap = dt.timedelta(minutes=view.lakehouse.settings.pipeline.transform.session_gap_minutes)
     # Only the first event of a user, and only soon after midnight, can follow an event of the day before.
-    early = lakehouse.read_dates(EVENTS, date, date).where(F.col("event_time") < F.lit(midnight(date) + gap))
+    early = view.read_dates(EVENTS, date, date).where(F.col("event_time") < F.lit(midnight(date) + gap))
     in_order = F.struct("event_time", "event_id")
     first = early.groupBy("user_id").agg(
         F.min("event_time").alias("first_time"),
         F.min_by("session_start", in_order).alias("stored_start"),
         F.min_by("milliseconds_since_previous", in_order).alias("stored_silence"),
     )
-    both = first.join(read_open_sessions(lakehouse, date), "user_id", "left")
+    both = first.join(read_open_sessions(view, date), "user_id", "left")
     silence = F.unix_millis("first_time") - F.unix_millis("event_time")
     is_continued = F.coalesce(silence < gap // dt.timedelta(milliseconds=1), F.lit(False))
     start = F.when(is_continued, F.col("session_start")).otherwise(F.col("first_time"))
@@ -157,15 +177,14 @@ def rebuild_sessions(draft: Draft, pieces: DataFrame, date: dt.date) -> None:
     `pieces` are the sessions summarised over the events of `date` alone: they are the whole session unless it crosses
     midnight. The sessions that cross are summarised again over all their dates.
     """
-    lakehouse, columns = draft.lakehouse, SESSIONS.column_names
-    built = draft.partitions(EVENTS)
+    columns, built = SESSIONS.column_names, draft.count_rows(EVENTS)
     earliest = min(pieces.agg(F.min("session_date")).collect()[0][0] or date, date - DAY)
-    last = find_last_reached(lakehouse, date, built)
+    last = find_last_reached(draft, date, built)
     if date - DAY not in built and last == date:
         draft.replace_dates(SESSIONS, pieces.select(*columns), [earliest, date])
         return
-    stored = lakehouse.read_dates(SESSIONS, earliest, date - DAY)
-    later_events = lakehouse.read_dates(EVENTS, date + DAY, last)
+    stored = draft.read_dates(SESSIONS, earliest, date - DAY)
+    later_events = draft.read_dates(EVENTS, date + DAY, last)
     crossing = (
         pieces.where(F.col("session_date") < F.lit(date))
         .select("session_key")
@@ -173,7 +192,7 @@ def rebuild_sessions(draft: Draft, pieces: DataFrame, date: dt.date) -> None:
         .union(later_events.where(F.col("session_start") < F.lit(midnight(date + DAY))).select("session_key"))
         .distinct()
     )
-    whole = lakehouse.read_dates(EVENTS, earliest, last).join(F.broadcast(crossing), "session_key", "left_semi")
+    whole = draft.read_dates(EVENTS, earliest, last).join(F.broadcast(crossing), "session_key", "left_semi")
     sessions = (
         stored.select(*columns)
         .unionByName(pieces.select(*columns))
@@ -183,12 +202,12 @@ def rebuild_sessions(draft: Draft, pieces: DataFrame, date: dt.date) -> None:
     draft.replace_dates(SESSIONS, sessions, date_range(earliest, date))
 
 
-def find_last_reached(lakehouse: Lakehouse, date: dt.date, built: Collection[dt.date]) -> dt.date:
+def find_last_reached(view: View, date: dt.date, built: Collection[dt.date]) -> dt.date:
     """The last date with events of a session that began on `date` or before."""
     last = date
     began_by_date = F.col("session_start") < F.lit(midnight(date + DAY))
     while (following := last + DAY) in built:
-        if lakehouse.read_dates(EVENTS, following, following).where(began_by_date).isEmpty():
+        if view.read_dates(EVENTS, following, following).where(began_by_date).isEmpty():
             break
         last = following
     return last
@@ -196,15 +215,15 @@ def find_last_reached(lakehouse: Lakehouse, date: dt.date, built: Collection[dt.
 
 def rebuild_daily_activity(draft: Draft, pieces: DataFrame, date: dt.date) -> bool:
     """Replace the date's rows of user_daily_activity; true when a later snapshot has to be built again for it."""
-    existing = draft.partitions(USER_FEATURES)
+    existing = draft.count_rows(USER_FEATURES)
     has_later = any(date + n * DAY in existing for n in range(LONGEST_WINDOW_DAYS))
     columns = USER_DAILY_ACTIVITY.column_names
-    before = draft.lakehouse.digest_date(USER_DAILY_ACTIVITY, date, columns) if has_later else None
+    before = draft.digest_date(USER_DAILY_ACTIVITY, date, columns) if has_later else None
     draft.replace_dates(USER_DAILY_ACTIVITY, summarise_day(pieces, date), [date])
-    return has_later and draft.lakehouse.digest_date(USER_DAILY_ACTIVITY, date, columns) != before
+    return has_later and draft.digest_date(USER_DAILY_ACTIVITY, date, columns) != before
 
 
-def rebuild_dates(draft: Draft, dates: set[dt.date]) -> list[dt.date]:
+def rebuild_dates(draft: Draft, tombstones: Tombstones, dates: set[dt.date]) -> list[dt.date]:
     """Rebuild events, sessions and daily activity of `dates`, and of the dates that do not fit them any more.
 
     Returns the dates whose daily activity has changed.
@@ -213,50 +232,47 @@ def rebuild_dates(draft: Draft, dates: set[dt.date]) -> list[dt.date]:
     while pending:
         date = min(pending)
         pending.remove(date)
-        pending |= set(rebuild_events(draft, date))
-        pieces = summarise_pieces(draft.lakehouse.read_dates(EVENTS, date, date)).persist()
-        rebuild_sessions(draft, pieces, date)
-        if rebuild_daily_activity(draft, pieces, date):
-            changed.add(date)
-        pieces.unpersist()
+        pending |= set(rebuild_events(draft, tombstones, date))
+        with persisted(summarise_pieces(draft.read_dates(EVENTS, date, date))) as pieces:
+            rebuild_sessions(draft, pieces, date)
+            if rebuild_daily_activity(draft, pieces, date):
+                changed.add(date)
         following = date + DAY
-        is_judged = following not in pending and following in draft.partitions(EVENTS)
-        if is_judged and not continues_sessions(draft.lakehouse, following):
+        is_judged = following not in pending and following in draft.count_rows(EVENTS)
+        if is_judged and not continues_sessions(draft, following):
             pending.add(following)
     return sorted(changed)
 
 
-def find_narrow_dates(lakehouse: Lakehouse, first: dt.date, last: dt.date) -> list[dt.date]:
+def find_dates_missing_columns(lakehouse: Lakehouse, first: dt.date, last: dt.date) -> list[dt.date]:
     """The dates of user_daily_activity that were written before it had all of its columns; reads metadata only."""
     loaded = lakehouse.load(USER_DAILY_ACTIVITY)
-    expressions = lakehouse.iceberg.expressions.Expressions
-    column = USER_DAILY_ACTIVITY.partition_column
-    since, until = expressions.greaterThanOrEqual(column, str(first)), expressions.lessThanOrEqual(column, str(last))
-    scan = loaded.newScan().filter(getattr(expressions, "and")(since, until)).includeColumnStats()
-    wanted = {loaded.schema().findField(column.name).fieldId() for column in DAILY_SUMS}
-    files = [task.file() for task in scan.planFiles().iterator()]
-    return sorted({first_date(file.partition()) for file in files if not wanted <= set(file.valueCounts() or {})})
+    head, in_range = loaded.current_snapshot(), between_dates(USER_DAILY_ACTIVITY, first, last)
+    files = list_files(loaded, head.snapshot_id if head else None, in_range)
+    needed = {loaded.schema().find_field(column.name).field_id for column in DAILY_SUMS}
+    return sorted({partition_date(file) for file in files.values() if not needed <= set(file.value_counts or {})})
 
 
 def rebuild_features(draft: Draft, snapshots: list[dt.date]) -> None:
     """user_daily_activity -> user_features of the given snapshot dates."""
     first = snapshots[0] - (LONGEST_WINDOW_DAYS - 1) * DAY
-    for date in set(find_narrow_dates(draft.lakehouse, first, snapshots[-1])) - set(draft.dates(USER_DAILY_ACTIVITY)):
+    outdated = set(find_dates_missing_columns(draft.lakehouse, first, snapshots[-1]))
+    for date in sorted(outdated - set(draft.dates(USER_DAILY_ACTIVITY))):
         print(f"user_daily_activity {date} was written without today's columns; it is made again", file=sys.stderr)
-        pieces = summarise_pieces(draft.lakehouse.read_dates(EVENTS, date, date))
+        pieces = summarise_pieces(draft.read_dates(EVENTS, date, date))
         draft.replace_dates(USER_DAILY_ACTIVITY, summarise_day(pieces, date), [date])
-    daily = draft.lakehouse.read_dates(USER_DAILY_ACTIVITY, first, snapshots[-1])
+    daily = draft.read_dates(USER_DAILY_ACTIVITY, first, snapshots[-1])
     draft.replace_dates(USER_FEATURES, build_features(daily, snapshots), snapshots)
 
 
-def find_differences(draft: Draft) -> list[str]:
+def find_differences(draft: Draft, tombstones: Tombstones) -> list[str]:
     """A sentence for each drafted date whose tables do not agree with each other or with raw_events."""
-    lakehouse, dates = draft.lakehouse, draft.dates(EVENTS)
-    lateness = lakehouse.settings.pipeline.transform.allowed_lateness_days
-    nearby = read_valid_records(lakehouse, dates[0] - lateness * DAY, dates[-1] + lateness * DAY)
+    dates = draft.dates(EVENTS)
+    lateness = draft.lakehouse.settings.pipeline.transform.allowed_lateness_days
+    nearby = read_valid_records(draft, tombstones, dates[0] - lateness * DAY, dates[-1] + lateness * DAY)
     clean = count_first_records(nearby, dates, lateness)
-    events, sessions = draft.partitions(EVENTS), draft.partitions(SESSIONS)
-    on_dates = lakehouse.read_dates(USER_DAILY_ACTIVITY, dates[0], dates[-1]).where(F.col("event_date").isin(dates))
+    events, sessions = draft.count_rows(EVENTS), draft.count_rows(SESSIONS)
+    on_dates = draft.read_dates(USER_DAILY_ACTIVITY, dates[0], dates[-1]).where(F.col("event_date").isin(dates))
     sums = on_dates.groupBy("event_date").agg(F.sum("events").alias("events"), F.sum("sessions").alias("sessions"))
     daily = {row.event_date: (row.events, row.sessions) for row in sums.collect()}
     faults = []
@@ -284,59 +300,76 @@ def transform(
     Raises AuditError, with nothing published of what it finds fault with, and ConcurrentCommitError where other runs
     kept winning.
     """
-    done: Report = {}
-    for attempt in range(1, MAX_ATTEMPTS + 1):
-        try:
-            done = transform_once(lakehouse, run_dates, touched_dates, is_forced, done.get("forced", []))
-            touched_dates = [dt.date.fromisoformat(day) for day in done["rebuilt_dates"]]
-            landed = find_unbuilt(lakehouse, touched_dates)
-            if not landed:
-                return done
-            reason = f"records of {', '.join(map(str, landed))} have landed meanwhile"
-        except ConcurrentCommitError as error:
-            if attempt == MAX_ATTEMPTS and not done:
-                raise
-            reason = str(error)
-        print(f"{reason}; attempt {attempt} of {MAX_ATTEMPTS}", file=sys.stderr)
-    print("what has landed meanwhile is left to the next run", file=sys.stderr)
-    return done
+    done: list[Report] = []
+
+    def build() -> None:
+        earlier = done[-1] if done else Report(touched_dates, [], [])
+        report = transform_once(lakehouse, run_dates, earlier.rebuilt_dates, earlier.forced, is_forced=is_forced)
+        done.append(report)
+        if landed := find_unbuilt(lakehouse, report.rebuilt_dates):
+            raise ConcurrentCommitError(f"records of {', '.join(map(str, landed))} have landed meanwhile")
+
+    try:
+        for attempt in retry_on_conflict(MAX_ATTEMPTS):
+            with attempt:
+                build()
+    except ConcurrentCommitError:
+        if not done:
+            raise
+        print("what has landed meanwhile is left to the next run", file=sys.stderr)
+    return done[-1]
 
 
 def transform_once(
-    lakehouse: Lakehouse, run_dates: list[dt.date], touched_dates: list[dt.date], is_forced: bool, forced: list[str]
+    lakehouse: Lakehouse,
+    run_dates: list[dt.date],
+    touched_dates: list[dt.date],
+    forced: list[str],
+    *,
+    is_forced: bool,
 ) -> Report:
     """One attempt of `transform`, without what lands meanwhile; `forced` is what the attempts before have published.
 
-    Raises ConcurrentCommitError when another run was faster: nothing is lost by it.
+    Raises AuditError, and ConcurrentCommitError where another run was faster: nothing is lost by it.
     """
     tombstones = read_tombstones(lakehouse)
     # The draft first: a run that has read newer records, and publishes after this, is found to be in conflict with it.
-    with Draft(lakehouse, BUILT) as draft, lakehouse.hold(RAW_EVENTS):
-        raw = lakehouse.partitions(RAW_EVENTS)
-        dates = {*run_dates, *touched_dates, *find_late_dates(lakehouse, run_dates)}
-        changed = rebuild_dates(draft, dates)
-        stale = {day + n * DAY for day in changed for n in range(LONGEST_WINDOW_DAYS)}
-        snapshots = sorted({*run_dates, *(draft.partitions(USER_FEATURES).keys() & stale)})
-        if snapshots:
-            rebuild_features(draft, snapshots)
-        faults = find_faults(draft, lakehouse.settings.pipeline.audit) + find_differences(draft)
-        stop_if_changed(lakehouse, tombstones)
+    with Draft(lakehouse, BUILT, pinned=lakehouse.pin(RAW_EVENTS)) as draft, draft.explain_expiry():
+        snapshots = rebuild(draft, tombstones, run_dates, touched_dates)
+        faults = find_faults(draft, lakehouse.settings.pipeline.audit) + find_differences(draft, tombstones)
+        raise_if_changed(lakehouse, tombstones)
         if faults and not is_forced:
             raise AuditError("; ".join(faults))
-        rebuilt, forced = draft.dates(EVENTS), [*forced, *(fault for fault in faults if fault not in forced)]
-        summary = lakehouse.job_summary(
-            run_date=run_dates[-1] if run_dates else None,
-            rebuilt_dates=[str(day) for day in rebuilt],
-            rebuilt_snapshots=[str(day) for day in snapshots],
-            raw_rows={str(day): raw.get(day, 0) for day in rebuilt},
-            forced=forced,
-        )
-        publish(draft, summary)
-    return {
-        "rebuilt_dates": [str(day) for day in rebuilt],
-        "rebuilt_snapshots": [str(day) for day in snapshots],
-        "forced": forced,
-    }
+        forced = [*forced, *(fault for fault in faults if fault not in forced)]
+        report = Report(draft.dates(EVENTS), snapshots, forced)
+        publish(draft, describe(draft, report, run_dates))
+    return report
+
+
+def rebuild(
+    draft: Draft, tombstones: Tombstones, run_dates: list[dt.date], touched_dates: list[dt.date]
+) -> list[dt.date]:
+    """Draft all dates that a run has to do; returns the snapshots of user_features among them."""
+    dates = {*run_dates, *touched_dates, *find_late_dates(draft.lakehouse, run_dates)}
+    changed = rebuild_dates(draft, tombstones, dates)
+    stale = {day + n * DAY for day in changed for n in range(LONGEST_WINDOW_DAYS)}
+    snapshots = sorted({*run_dates, *(draft.count_rows(USER_FEATURES).keys() & stale)})
+    if snapshots:
+        rebuild_features(draft, snapshots)
+    return snapshots
+
+
+def describe(draft: Draft, report: Report, run_dates: list[dt.date]) -> dict[str, str]:
+    """The notes of the run, which every table gets with its publication."""
+    raw = draft.count_rows(RAW_EVENTS)
+    return (
+        draft.lakehouse.describe_job()
+        | RUN_DATE.write(run_dates[-1] if run_dates else None)
+        | REBUILT_DATES.write(report.rebuilt_dates)
+        | REBUILT_SNAPSHOTS.write(report.rebuilt_snapshots)
+        | RAW_ROWS.write({day: raw.get(day, 0) for day in report.rebuilt_dates})
+        | FORCED.write(report.forced)
+    )
 
 
 def publish(draft: Draft, summary: dict[str, str]) -> None:
@@ -394,11 +427,10 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_arguments(argv)
     run_dates = date_range(args.start_date, args.end_date)
     paths = {"input_path": args.input_path, "output_path": args.output_path, "inputs": (RAW_EVENTS,)}
-    with Lakehouse("transform_clickstream", config.load(), **paths) as lakehouse:
-        lakehouse.create_tables()
+    with open_lakehouse("transform_clickstream", config.load(), **paths) as lakehouse:
         touched = args.late_dates
         for dates in batched(run_dates, DATES_PER_DRAFT):
-            print(json.dumps(transform(lakehouse, dates, touched, is_forced=args.force)), flush=True)
+            print(transform(lakehouse, dates, touched, is_forced=args.force).to_json(), flush=True)
             touched = []
     return 0
 

@@ -19,21 +19,32 @@ import datetime as dt
 import json
 import sys
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import ExitStack
 
 from pyspark.ml import PipelineModel
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 import config
-from config.loader import SegmentWords
-from spark_jobs.audit import AuditError, find_faults
-from spark_jobs.draft import Draft
-from spark_jobs.failures import explain_failures
-from spark_jobs.forgotten_users import drop_forgotten, read_tombstones, stop_if_changed
-from spark_jobs.lakehouse import ConcurrentCommitError, Lakehouse
+from config.loader import Drift, Segmentation, SegmentWords
+from spark_jobs.errors import AuditError, ConcurrentCommitError, JobError
+from spark_jobs.forgotten_users import Tombstones, drop_forgotten, raise_if_changed, read_tombstones
+from spark_jobs.lake.audit import find_faults
+from spark_jobs.lake.draft import Draft
+from spark_jobs.lake.failures import explain_failures
+from spark_jobs.lake.lakehouse import Lakehouse, open_lakehouse
+from spark_jobs.lake.notes import DIGESTS, FEATURES_SNAPSHOT, FORCED, LEFT_OUTDATED, RUN_DATE
+from spark_jobs.lake.session import persisted
+from spark_jobs.lake.tables import (
+    LONGEST_WINDOW_DAYS,
+    SEGMENT_PROFILES,
+    SEGMENT_TRANSITIONS,
+    USER_FEATURES,
+    USER_SEGMENTS,
+)
+from spark_jobs.lake.views import View
 from spark_jobs.model_tracking import track_model
 from spark_jobs.outdated_segments import (
-    describe_digests,
     digest_segments,
     find_outdated_histories,
     find_outdated_segments,
@@ -47,8 +58,8 @@ from spark_jobs.segment_models import (
     TrainedModel,
     decide_on,
     find_champion,
+    find_predecessor,
     find_reason,
-    find_relative,
     find_replaced,
     load_pipeline,
     read_models,
@@ -66,13 +77,6 @@ from spark_jobs.segment_training import (
     measure_gain,
     train_model,
 )
-from spark_jobs.tables import (
-    LONGEST_WINDOW_DAYS,
-    SEGMENT_PROFILES,
-    SEGMENT_TRANSITIONS,
-    USER_FEATURES,
-    USER_SEGMENTS,
-)
 
 DAY = dt.timedelta(days=1)
 HISTORY = "sessions_sum_30d"  # of this feature `min_sessions` is the least that a user needs
@@ -80,7 +84,7 @@ SCORED = (SEGMENT_TRANSITIONS, SEGMENT_PROFILES, USER_SEGMENTS)
 Fitted = tuple[TrainedModel, PipelineModel]
 
 
-class SegmentationError(Exception):
+class SegmentationError(JobError):
     """The features cannot be segmented; the message says why and what to do."""
 
 
@@ -154,7 +158,7 @@ def count_transitions(segments: DataFrame, before: DataFrame, date: dt.date) -> 
     return moves.agg(F.count("*").alias("users")).withColumn("snapshot_date", F.lit(date))
 
 
-def read_features(lakehouse: Lakehouse, date: dt.date, features: Collection[str]) -> DataFrame:
+def read_features(view: View, tombstones: Tombstones, date: dt.date, features: Collection[str]) -> DataFrame:
     """user_id, snapshot_date, HISTORY and `features` as doubles, for one date, without users who were forgotten.
 
     Days since what never happened are as many as the longest window has. A feature that may be null and is for every
@@ -164,7 +168,7 @@ def read_features(lakehouse: Lakehouse, date: dt.date, features: Collection[str]
     columns = {column.name: column for column in USER_FEATURES.columns}
     if unknown := sorted(set(features) - set(columns)):
         raise SegmentationError(f"user_features has no column {', '.join(unknown)}; see segmentation in pipeline.yaml")
-    users = lakehouse.read_dates(USER_FEATURES, date, date).transform(drop_forgotten, read_tombstones(lakehouse))
+    users = view.read_dates(USER_FEATURES, date, date).transform(drop_forgotten, tombstones)
     named = sorted({*features, HISTORY})
     values = {name: F.col(name).cast("double") for name in named}
     values |= {n: F.coalesce(values[n], F.lit(float(LONGEST_WINDOW_DAYS))) for n in named if n.startswith("days_since")}
@@ -187,15 +191,22 @@ def read_features(lakehouse: Lakehouse, date: dt.date, features: Collection[str]
     return rows
 
 
-def score_date(lakehouse: Lakehouse, date: dt.date, fitted: Fitted | None, before: DataFrame) -> DataFrame:
-    """user_segments of one date with the features that the model reads, persisted; `before` is that of the date before.
+@dataclasses.dataclass(frozen=True)
+class Basis:
+    """By what a date is scored, read before anything is computed.
 
-    Raises SegmentationError.
+    `fitted` is the champion of the date, `history` the digest of the segments of the day before.
     """
-    settings, words = lakehouse.settings.pipeline.segmentation, lakehouse.settings.segment_words
-    names = fitted[0].inputs if fitted else settings.features
-    features = add_previous(read_features(lakehouse, date, names), before)
-    return add_since(score_users(features, fitted, words, settings.min_distance_gain)).persist()
+
+    date: dt.date
+    tombstones: Tombstones
+    models: tuple[TrainedModel, ...]
+    fitted: Fitted | None
+    history: str
+
+    @property
+    def champion(self) -> TrainedModel | None:
+        return self.fitted[0] if self.fitted else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -206,65 +217,191 @@ class Trained:
     takes_over: bool
 
 
-def train_if_due(
-    lakehouse: Lakehouse,
-    date: dt.date,
-    models: Sequence[TrainedModel],
-    scoring: Fitted | None,
-    scored: DataFrame,
-    *,
-    must_train: bool,
-) -> Trained | None:
-    """A model of the date's users, if one is due; `scoring` with `scored` is the champion and what it says of them.
+@dataclasses.dataclass(frozen=True)
+class Segmented:
+    """The model that has scored a date, the one that was trained on it, and the users of each segment."""
+
+    fitted: Fitted | None
+    trained: Trained | None
+    sizes: dict[str, int]
+
+
+# -- decide -----------------------------------------------------------------------------------------------------------
+
+
+def read_basis(lakehouse: Lakehouse, date: dt.date, loaded: dict[str, PipelineModel]) -> Basis:
+    """`loaded` is that of `load_once`. Raises ModelError."""
+    tombstones, models = read_tombstones(lakehouse), read_models(lakehouse)
+    champion = find_champion(models, date, lakehouse.settings.pipeline.segmentation.model_policy)
+    return Basis(
+        date=date,
+        tombstones=tombstones,
+        models=tuple(models),
+        fitted=(champion, load_once(champion, loaded)) if champion else None,
+        history=read_noted_digest(lakehouse, date - DAY),
+    )
+
+
+def find_training_reason(
+    basis: Basis, scored: DataFrame, segmentation: Segmentation, *, must_train: bool
+) -> str | None:
+    """Why a model has to be trained on the date, or None; `scored` is what the champion says of its users."""
+    champion, settings_hash = basis.champion, hash_settings(segmentation)
+    drift = find_user_drift(champion, scored, segmentation.drift) if champion else []
+    reason = find_reason(basis.models, champion, basis.date, settings_hash, drift, segmentation.training)
+    if reason is None and champion and must_train:
+        return "asked" if champion.settings_hash == settings_hash else "settings"
+    return reason
+
+
+def find_user_drift(champion: TrainedModel, scored: DataFrame, limits: Drift) -> list[str]:
+    """How the users who have a segment differ from those that the champion was trained on."""
+    # As in training, where nobody has a day before.
+    nearest = {"segment_id": F.col("nearest_segment_id"), "distance_to_centroid": F.col("nearest_distance")}
+    known = scored.where(F.col("segment_id") != NEW_USERS).withColumns(nearest)
+    return [] if known.isEmpty() else find_drift(known, champion.baseline, limits)
+
+
+# -- compute ----------------------------------------------------------------------------------------------------------
+
+
+def score_date(view: View, basis: Basis, fitted: Fitted | None, before: DataFrame) -> DataFrame:
+    """user_segments of one date with the features that the model reads; `before` is that of the date before.
+
+    Raises SegmentationError.
+    """
+    settings, words = view.lakehouse.settings.pipeline.segmentation, view.lakehouse.settings.segment_words
+    names = fitted[0].inputs if fitted else settings.features
+    features = add_previous(read_features(view, basis.tombstones, basis.date, names), before)
+    return add_since(score_users(features, fitted, words, settings.min_distance_gain))
+
+
+def train_if_due(view: View, basis: Basis, scored: DataFrame, *, must_train: bool) -> Trained | None:
+    """A model of the date's users, if one is due; `scored` is what the champion says of them.
 
     None as well where there are too few users for a model, and where it is one that was decided on already.
+    Raises SegmentationError, ModelError.
     """
-    settings, words = lakehouse.settings.pipeline.segmentation, lakehouse.settings.segment_words
-    champion, settings_hash = scoring[0] if scoring else None, hash_settings(settings)
-    drift = []
-    if champion:
-        # As in training, where nobody has a day before.
-        nearest = {"segment_id": F.col("nearest_segment_id"), "distance_to_centroid": F.col("nearest_distance")}
-        known = scored.where(F.col("segment_id") != NEW_USERS).withColumns(nearest)
-        drift = [] if known.isEmpty() else find_drift(known, champion.baseline, settings.drift)
-    reason = find_reason(models, champion, date, settings_hash, drift, settings.training)
-    if reason is None and champion and must_train:
-        reason = "asked" if champion.settings_hash == settings_hash else "settings"
+    settings = view.lakehouse.settings.pipeline.segmentation
+    reason = find_training_reason(basis, scored, settings, must_train=must_train)
     if reason is None:
         return None
-    relative = find_relative(models, date)
-    wanted = {*settings.features, *settings.rate_features.values(), *(relative.inputs if relative else ())}
-    features = read_features(lakehouse, date, wanted)
-    known = features.where(F.col(HISTORY) >= settings.min_sessions).persist()
+    predecessor = find_predecessor(basis.models, basis.date)
+    columns = {*settings.features, *settings.rate_features.values(), *(predecessor.inputs if predecessor else ())}
+    features = read_features(view, basis.tombstones, basis.date, columns)
+    with persisted(features.where(F.col(HISTORY) >= settings.min_sessions)) as known:
+        fitted = fit_model(view.lakehouse, basis, known, reason)
+        return judge_model(view.lakehouse, basis, known, fitted, predecessor) if fitted else None
+
+
+def fit_model(lakehouse: Lakehouse, basis: Basis, known: DataFrame, reason: str) -> Fitted | None:
+    """A model of the users with enough history; None, and told, where none comes about or it was decided on already.
+
+    Raises SegmentationError.
+    """
+    settings, date = lakehouse.settings.pipeline.segmentation, basis.date
     try:
         model, pipeline = train_model(known, date, reason, settings, lakehouse.models_path)
-    except (TooFewUsersError, PreparationError) as error:
-        if isinstance(error, PreparationError):
-            raise SegmentationError(f"user_features {date}: {error}") from error
-        remains = f"{champion.model_id} goes on" if champion else f"all are {words.new_users.name} until there are"
+    except PreparationError as error:
+        raise SegmentationError(f"user_features {date}: {error}") from error
+    except TooFewUsersError as error:
+        new_users = lakehouse.settings.segment_words.new_users.name
+        remains = f"{basis.champion.model_id} goes on" if basis.champion else f"all are {new_users} until there are"
         print(f"{date}: no model was trained: {error}; {remains}", file=sys.stderr)
         return None
-    earlier = next((other for other in models if other.model_id == model.model_id), None)
+    earlier = next((other for other in basis.models if other.model_id == model.model_id), None)
     if earlier and earlier.decision != KEPT:
         print(f"{date}: {model.model_id} was trained before: {earlier.decision_reason}", file=sys.stderr)
-        known.unpersist()
         return None
-    before = None
-    if relative:
-        before = scoring[1] if scoring and scoring[0].model_id == relative.model_id else load_pipeline(relative)
-    if before:
+    return model, pipeline
+
+
+def judge_model(
+    lakehouse: Lakehouse, basis: Basis, known: DataFrame, fitted: Fitted, predecessor: TrainedModel | None
+) -> Trained:
+    """The model with its clusters as segments, those of `predecessor` continued, and what becomes of it."""
+    settings, words = lakehouse.settings.pipeline.segmentation, lakehouse.settings.segment_words
+    model, pipeline = fitted
+    comparison = None
+    if predecessor:
+        is_champion = basis.fitted is not None and basis.fitted[0].model_id == predecessor.model_id
+        before = basis.fitted[1] if basis.fitted and is_champion else load_pipeline(predecessor)
         model = dataclasses.replace(model, silhouette_gain=measure_gain(known, pipeline, before))
-    others = [other for other in models if other.model_id != model.model_id]
-    used = [segment.segment_id for other in others for segment in other.segments]
-    comparison = compare_clusters(known, pipeline, before) if before else None
+        comparison = compare_clusters(known, pipeline, before)
+    others = [other for other in basis.models if other.model_id != model.model_id]
+    used_ids = [segment.segment_id for other in others for segment in other.segments]
     clustered = pipeline.transform(known)
-    model = continue_segments(model, clustered, relative, comparison, used, words.names, settings)
+    model = continue_segments(model, clustered, predecessor, comparison, used_ids, words.names, settings)
     model = decide(model, settings.training)
-    known.unpersist()
     replaced = {other.model_id for other in find_replaced(others, model)}
     remaining = [other for other in others if other.model_id not in replaced]
-    chosen = find_champion([*remaining, model], date, settings.model_policy)
+    chosen = find_champion([*remaining, model], basis.date, settings.model_policy)
     return Trained((model, pipeline), takes_over=chosen is model)
+
+
+def draft_segments(draft: Draft, basis: Basis, *, may_train: bool, must_train: bool) -> Segmented:
+    """Score the date, where it is due after training, into the draft of every table.
+
+    Raises SegmentationError, ModelError.
+    """
+    lakehouse, date, fitted, trained = draft.lakehouse, basis.date, basis.fitted, None
+    before = draft.read_dates(USER_SEGMENTS, date - DAY, date - DAY)
+    with ExitStack() as caches:
+        scored = caches.enter_context(persisted(score_date(draft, basis, fitted, before)))
+        if must_train or may_train:
+            trained = train_if_due(draft, basis, scored, must_train=must_train)
+        if trained and trained.takes_over:
+            fitted = trained.fitted
+            scored = caches.enter_context(persisted(score_date(draft, basis, fitted, before)))
+        rule_names = {segment.segment_id: segment.segment_name for segment in fitted[0].segments} if fitted else {}
+        names = fitted[0].features if fitted else lakehouse.settings.pipeline.segmentation.features
+        draft.replace_dates(SEGMENT_TRANSITIONS, count_transitions(scored, before, date), [date])
+        profiles = profile_segments(scored, names, lakehouse.settings.segment_words, rule_names)
+        draft.replace_dates(SEGMENT_PROFILES, profiles, [date])
+        sizes = {row.segment_name: row["count"] for row in scored.groupBy("segment_name").count().collect()}
+        draft.replace_dates(USER_SEGMENTS, scored, [date])
+    return Segmented(fitted, trained, sizes)
+
+
+# -- publish ----------------------------------------------------------------------------------------------------------
+
+
+def raise_if_overtaken(draft: Draft, basis: Basis) -> None:
+    """Raise ConcurrentCommitError where anything has changed on which the draft rests."""
+    lakehouse, date = draft.lakehouse, basis.date
+    raise_if_changed(lakehouse, basis.tombstones)
+    policy = lakehouse.settings.pipeline.segmentation.model_policy
+    now = find_champion(read_models(lakehouse), date, policy)
+    if (now and now.model_id) != (basis.champion and basis.champion.model_id):
+        raise ConcurrentCommitError(f"the champion of {date} has changed meanwhile")
+    if read_noted_digest(lakehouse, date - DAY) != basis.history:
+        raise ConcurrentCommitError(f"the segments of {date - DAY} have changed meanwhile")
+    for table in SCORED:
+        draft.raise_if_changed(table, date - DAY, date)
+
+
+def keep_model(lakehouse: Lakehouse, fitted: Fitted) -> None:
+    """Save and track a trained model, and say what becomes of it."""
+    model, pipeline = fitted
+    save_model(lakehouse, model, pipeline)
+    track_model(model, lakehouse.settings)
+    print(
+        f"{model.trained_on}: trained {model.model_id} ({model.training_reason}), {model.decision}: "
+        f"{model.decision_reason}",
+        file=sys.stderr,
+    )
+
+
+def publish_segments(draft: Draft, basis: Basis, notes: dict[str, str]) -> None:
+    """One commit for each table, `user_segments` last: by it the next run sees whether the date is done.
+
+    Raises ConcurrentCommitError where somebody changes the date or the one before in the second since
+    `raise_if_overtaken`. Then transitions and profiles may be those of the draft already, and the next run of the date
+    replaces them: its segments are the old ones, which do not fit the features, or the date before, any more.
+    """
+    digests = {basis.date: (digest_segments(draft, basis.date), basis.history)}
+    for table in SCORED:
+        draft.publish(table, basis.date - DAY, basis.date, notes | DIGESTS.write(digests))
 
 
 def load_once(model: TrainedModel, loaded: dict[str, PipelineModel]) -> PipelineModel:
@@ -284,8 +421,8 @@ def segment_dates(
     and `must_train` are not meant for it. Raises SegmentationError, ModelError, AuditError, ConcurrentCommitError.
     """
     # Before anything is read: what is published from now on makes all of its dates outdated again.
-    features_snapshot = lakehouse.start_history(USER_FEATURES)
-    left: list[str] = []
+    features_snapshot = lakehouse.ensure_snapshot(USER_FEATURES)
+    left: list[dt.date] = []
     loaded: dict[str, PipelineModel] = {}
     pending = {*asked, *find_outdated_segments(lakehouse), *find_outdated_histories(lakehouse)}
     done = set[dt.date]()
@@ -307,7 +444,7 @@ def segment_dates(
         except (AuditError, SegmentationError, ModelError) as error:
             if is_asked:
                 raise
-            left.append(str(date))
+            left.append(date)
             print(f"{date} keeps its segments, which are older than its features: {error}", file=sys.stderr)
         pending = (pending | find_outdated_histories(lakehouse)) - done
 
@@ -321,72 +458,42 @@ def segment_date(
     is_asked: bool = True,
     is_forced: bool = False,
     must_train: bool = False,
-    left_outdated: Sequence[str] = (),
+    left_outdated: Sequence[dt.date] = (),
 ) -> dict[str, object]:
     """Score one date, where it is asked for after training a model that is due; replaces the date's partitions.
 
     `features_snapshot`, of user_features or an older one, and `left_outdated` are noted in the snapshots, with digests
     of the segments of the date and of the one before, see outdated_segments; `loaded` is that of `load_once`. A model
-    that was trained is recorded with the segments, whatever becomes of it. Raises SegmentationError, ModelError,
+    that was trained is recorded before the segments, whatever becomes of it. Raises SegmentationError, ModelError,
     AuditError, and ConcurrentCommitError where another run has changed the date or the one before meanwhile, a person
-    the champion, or a user was forgotten; nothing is published then, nor is the model.
+    the champion, or a user was forgotten: nothing is published then, nor is the model, but for what `publish_segments`
+    says of its last second.
     """
-    words, policy = lakehouse.settings.segment_words, lakehouse.settings.pipeline.segmentation.model_policy
-    tombstones = read_tombstones(lakehouse)
-    models = read_models(lakehouse)
-    champion = find_champion(models, date, policy)
-    fitted = (champion, load_once(champion, loaded)) if champion else None
-    is_past = policy == "champion" and champion is not None and champion.trained_on > date
-    with Draft(lakehouse, SCORED) as draft:
-        history = read_noted_digest(lakehouse, date - DAY)
-        before = lakehouse.read_dates(USER_SEGMENTS, date - DAY, date - DAY)
-        scored = score_date(lakehouse, date, fitted, before)
-        trained = None
-        if must_train or (is_asked and not is_past):
-            trained = train_if_due(lakehouse, date, models, fitted, scored, must_train=must_train)
-        if trained and trained.takes_over:
-            scored.unpersist()
-            fitted, scored = trained.fitted, score_date(lakehouse, date, trained.fitted, before)
-        given = {segment.segment_id: segment.segment_name for segment in fitted[0].segments} if fitted else {}
-        names = fitted[0].features if fitted else lakehouse.settings.pipeline.segmentation.features
-        draft.replace_dates(SEGMENT_TRANSITIONS, count_transitions(scored, before, date), [date])
-        draft.replace_dates(SEGMENT_PROFILES, profile_segments(scored, names, words, given), [date])
-        sizes = {row.segment_name: row["count"] for row in scored.groupBy("segment_name").count().collect()}
-        draft.replace_dates(USER_SEGMENTS, scored, [date])  # `scored` rests on the table: its cache ends here
-        faults = find_faults(draft, lakehouse.settings.pipeline.audit)
-        stop_if_changed(lakehouse, tombstones)
+    settings = lakehouse.settings.pipeline
+    with Draft(lakehouse, SCORED) as draft, draft.explain_expiry():
+        basis = read_basis(lakehouse, date, loaded)
+        is_past = settings.segmentation.model_policy == "champion" and was_trained_after(basis.champion, date)
+        segmented = draft_segments(draft, basis, may_train=is_asked and not is_past, must_train=must_train)
+        faults = find_faults(draft, settings.audit)
+        raise_if_overtaken(draft, basis)
         if faults and not is_forced:
             raise AuditError("; ".join(faults))
-        now = find_champion(read_models(lakehouse), date, policy)
-        if (now and now.model_id) != (champion and champion.model_id):
-            raise ConcurrentCommitError(f"the champion of {date} has changed meanwhile")
-        if read_noted_digest(lakehouse, date - DAY) != history:
-            raise ConcurrentCommitError(f"the segments of {date - DAY} have changed meanwhile")
-        if trained:
-            keep_model(lakehouse, trained.fitted)
-        summary = lakehouse.job_summary(
-            run_date=str(date),
-            features_snapshot=features_snapshot,
-            forced=faults,
-            left_outdated=left_outdated,
+        if segmented.trained:
+            keep_model(lakehouse, segmented.trained.fitted)
+        notes = (
+            lakehouse.describe_job()
+            | RUN_DATE.write(date)
+            | FEATURES_SNAPSHOT.write(features_snapshot)
+            | FORCED.write(faults)
+            | LEFT_OUTDATED.write(list(left_outdated))
         )
-        summary |= describe_digests({date: (digest_segments(lakehouse, date), history)})
-        for table in SCORED:
-            draft.publish(table, date - DAY, date, summary)
-    scored.unpersist()
-    return {"date": str(date), "model": fitted[0].model_id if fitted else None, "segments": sizes}
+        publish_segments(draft, basis, notes)
+    model_id = segmented.fitted[0].model_id if segmented.fitted else None
+    return {"date": str(date), "model": model_id, "segments": segmented.sizes}
 
 
-def keep_model(lakehouse: Lakehouse, fitted: Fitted) -> None:
-    """Save and track a trained model, and say what becomes of it."""
-    model, pipeline = fitted
-    save_model(lakehouse, model, pipeline)
-    track_model(model, lakehouse.settings)
-    print(
-        f"{model.trained_on}: trained {model.model_id} ({model.training_reason}), {model.decision}: "
-        f"{model.decision_reason}",
-        file=sys.stderr,
-    )
+def was_trained_after(model: TrainedModel | None, date: dt.date) -> bool:
+    return model is not None and model.trained_on > date
 
 
 def parse_clusters(text: str) -> int | str:
@@ -432,7 +539,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 
 def choose_dates(args: argparse.Namespace, lakehouse: Lakehouse) -> list[dt.date]:
     """The snapshots that are asked for, ascending. Raises SegmentationError where there are no features."""
-    existing = lakehouse.partition_dates(USER_FEATURES)
+    existing = lakehouse.main.list_dates(USER_FEATURES)
     if not existing:
         raise SegmentationError("user_features is empty; run transform_clickstream first")
     start = args.start_date or existing[-1]
@@ -449,7 +556,7 @@ def choose_dates(args: argparse.Namespace, lakehouse: Lakehouse) -> list[dt.date
 
 def settle(lakehouse: Lakehouse, args: argparse.Namespace) -> None:
     """Approve or reject a model; an approved one scores from --start-date on, by default what is not scored yet."""
-    scored = lakehouse.partition_dates(USER_SEGMENTS)
+    scored = lakehouse.main.list_dates(USER_SEGMENTS)
     if not args.start_date and not scored:
         raise SegmentationError("user_segments is empty: nothing was trained yet that could be approved or rejected")
     since = args.start_date or scored[-1] + DAY
@@ -473,18 +580,13 @@ def main(argv: list[str] | None = None) -> int:
         settings = dataclasses.replace(settings, pipeline=pipeline)
     must_train = args.train or args.num_clusters is not None
     paths = {"input_path": args.features_path, "output_path": args.output_path, "inputs": (USER_FEATURES,)}
-    with Lakehouse("user_segmentation_ml", settings, **paths) as lakehouse:
-        lakehouse.create_tables()
-        try:
-            if args.approve or args.reject:
-                settle(lakehouse, args)
-                return 0
-            dates = choose_dates(args, lakehouse)
-            for report in segment_dates(lakehouse, dates, is_forced=args.force, must_train=must_train):
-                print(json.dumps(report))
-        except (SegmentationError, ModelError) as error:
-            print(f"user_segmentation_ml: {error}", file=sys.stderr)
-            return 1
+    with open_lakehouse("user_segmentation_ml", settings, **paths) as lakehouse:
+        if args.approve or args.reject:
+            settle(lakehouse, args)
+            return 0
+        dates = choose_dates(args, lakehouse)
+        for report in segment_dates(lakehouse, dates, is_forced=args.force, must_train=must_train):
+            print(json.dumps(report))
     return 0
 
 

@@ -1,22 +1,26 @@
-"""Two processes share the tests (pytest-xdist): each has its own JVM for Spark."""
+"""Two processes share the tests (pytest-xdist), and one Spark Connect server."""
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pyspark.sql import SparkSession
 from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
 
+import config
+from spark_jobs.lake.session import open_session
+from tests import spark_server
 from tests.running_stack import RunningStack
 
 TESTS = Path(__file__).parent
 # What takes longest begins first, so that both processes end together; folders and files below tests/.
 LONGEST_FIRST = (
-    "unit/spark_jobs/test_any_order.py",
-    "unit/spark_jobs/test_transform_clickstream.py",
-    "unit/spark_jobs",
+    "lake/test_user_segmentation_ml.py",
+    "lake/test_any_order.py",
+    "lake",
     "unit",
     "quality",
     "integration/shared_stack/test_pipeline.py",
@@ -54,8 +58,15 @@ class ShowFailures:
 
 def pytest_configure(config: pytest.Config) -> None:
     terminal = config.pluginmanager.get_plugin("terminalreporter")
-    if terminal and not hasattr(config, "workerinput"):
-        config.pluginmanager.register(ShowFailures(terminal))
+    if not hasattr(config, "workerinput"):
+        spark_server.prepare_run()  # before the processes start: they inherit it
+        if terminal:
+            config.pluginmanager.register(ShowFailures(terminal))
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        spark_server.stop_server()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -76,3 +87,13 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     if report.when == "call" and report.failed and isinstance(used, RunningStack):
         report.sections.append(("logs of the stack", used.log_tails()))
     return report
+
+
+@pytest.fixture(scope="session")
+def spark() -> Iterator[SparkSession]:
+    """This process's session on the run's server: for pure transforms, lakes in folders, and a `main()` under test."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SPARK_REMOTE", spark_server.ensure_server())
+        with open_session("tests", config.load("local")) as opened:
+            opened.conf.set("spark.sql.shuffle.partitions", "1")
+            yield opened

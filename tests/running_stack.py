@@ -93,7 +93,7 @@ class RunningStack:
 
     def run(self, *command: str, timeout: float = 300, **variables: str) -> subprocess.CompletedProcess[str]:
         """A command in the project's folder that sees the stack; its output is part of the error when it fails."""
-        environment = {**os.environ, **self.environment, **variables}
+        environment = {**inherited_variables(), **self.environment, **variables}
         done = subprocess.run(
             command, env=environment, cwd=PROJECT_ROOT, capture_output=True, text=True, timeout=timeout, check=False
         )
@@ -125,7 +125,7 @@ class Running:
         with self._files[0].open("w") as out, self._files[1].open("w") as err:
             self._process = subprocess.Popen(
                 command,
-                env={**os.environ, **stack.environment, **variables},
+                env={**inherited_variables(), **stack.environment, **variables},
                 cwd=PROJECT_ROOT,
                 stdout=out,
                 stderr=err,
@@ -163,10 +163,15 @@ class Running:
         return Ended(out, err, code)
 
 
+def inherited_variables() -> dict[str, str]:
+    """The environment of the tests, without what makes their own session one of the run's Spark server."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("SPARK_", "PYSPARK_"))}
+
+
 def stack_command(*arguments: str, environment_file: Path, timeout: float = 240) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "infra.local.stack", *arguments],
-        env={**os.environ, "LAKEHOUSE_ENV": str(environment_file)},
+        env={**inherited_variables(), "LAKEHOUSE_ENV": str(environment_file)},
         cwd=PROJECT_ROOT,
         capture_output=True,
         text=True,
@@ -183,6 +188,8 @@ def write_environment(folder: Path) -> Path:
         "state_dir": str(folder / "state of the stack"),
         "ports": dict(zip(ports, free_ports(len(ports)), strict=True)),
     }
+    # A bucket of its own: in a warm Spark, Hadoop keeps a client for each bucket, whatever its endpoint is by now.
+    content["aws"]["bucket"] = f"lakehouse-{content['stack']['ports']['aws']}"
     content["mlflow_tracking_uri"] = str(folder / "mlflow")
     file = folder / "test.yaml"
     file.write_text(yaml.safe_dump(content), encoding="utf-8")

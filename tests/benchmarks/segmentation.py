@@ -35,10 +35,10 @@ import config
 from config.loader import PROJECT_ROOT, Segmentation
 from infra.local.class_archive import class_path_variables
 from infra.local.java import find_java_home
-from spark_jobs.lakehouse import Lakehouse
+from spark_jobs.lake.lakehouse import Lakehouse, open_lakehouse
+from spark_jobs.lake.tables import LONGEST_WINDOW_DAYS, USER_FEATURES
 from spark_jobs.segment_preparation import collect_scaled
 from spark_jobs.segment_training import train_model
-from spark_jobs.tables import LONGEST_WINDOW_DAYS, USER_FEATURES
 from tests.benchmarks.generated_features import generate, read_features, read_personas, write_daily_activity
 from tests.benchmarks.measurement import Measurement, StageError, measure
 
@@ -139,7 +139,7 @@ def run_step(step: str, folder: Path, users: int) -> None:
     if step == "scikit-learn":
         train_with_scikit_learn(folder, settings.pipeline.segmentation)
         return
-    with Lakehouse(f"bench {step}", settings, output_path=str(folder / "lake")) as lakehouse:
+    with open_lakehouse(f"bench {step}", settings, output_path=str(folder / "lake")) as lakehouse:
         steps = {"generate": generate_users, "worth": measure_worth, "spark": train_on_all}
         if step == "multiply":
             multiply_users(lakehouse, folder, users)

@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pyspark.sql import SparkSession
 from rich.console import Console
 from rich.table import Table
 
 from config.loader import CONFIG_DIR
 from tests.altered_settings import work_little, write_altered
 from tests.faults.aws_proxy import start_aws_proxy
-from tests.faults.lakes import Lake, Lakes, Report, undisturbed_variables
+from tests.faults.lakes import Lake, Lakes, Report, UndisturbedLake, undisturbed_variables
 from tests.running_stack import RunningStack, start_storage
 
 REPORT = "fault"
@@ -85,7 +86,8 @@ def faults_seed() -> int:
 
 
 @pytest.fixture(scope="session")
-def lakes(stack: RunningStack, faults_folder: Path, faults_seed: int) -> Iterator[Lakes]:
+def lakes(stack: RunningStack, faults_folder: Path, faults_seed: int, spark: SparkSession) -> Iterator[Lakes]:
+    assert SparkSession.getActiveSession() is spark
     os.environ |= {name: value for name, value in stack.environment.items() if name.startswith("AWS_")}
     bind_host, ports = stack.layout.stack.bind_host, stack.layout.stack.ports
     with start_aws_proxy(bind_host, ports.aws, random.Random(faults_seed)) as proxy:
@@ -106,7 +108,7 @@ def lakes(stack: RunningStack, faults_folder: Path, faults_seed: int) -> Iterato
         yield Lakes(
             stack=stack,
             proxy=proxy,
-            undisturbed=Lake(stack, through_proxy | undisturbed_variables(folder), logs[0]),
+            undisturbed=UndisturbedLake(stack, through_proxy | undisturbed_variables(folder), logs[0]),
             disturbed=Lake(stack, through_proxy | little, logs[1]),
             seed=faults_seed,
         )

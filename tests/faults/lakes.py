@@ -1,16 +1,19 @@
 """Two lakes on one stack: the ordinary one, which the tests disturb, and one that nobody disturbs.
 
-Both get the same dates. A date goes through four stages, each a process as by hand; `Turn` is one stage of one date,
-which the undisturbed lake has behind it when a test gets hold of it.
+Both get the same dates. A date goes through four stages: in the disturbed lake each is a process, as by hand, in the
+undisturbed one a call in the tests' own warm Spark. `Turn` is one stage of one date, which the undisturbed lake has
+behind it when a test gets hold of it.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import io
 import signal
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +27,9 @@ import config
 from config import Settings
 from config.catalog import open_catalog
 from config.loader import CONFIG_DIR
-from spark_jobs.tables import TABLES
+from spark_jobs import land_raw_events, transform_clickstream, user_segmentation_ml
+from spark_jobs.lake.notes import JOB_STARTED_MS, RUN_DATE
+from spark_jobs.lake.tables import TABLES
 from tests.altered_settings import work_little, write_altered
 from tests.faults.aws_proxy import AwsProxy
 from tests.running_stack import Ended, Running, RunningStack
@@ -41,6 +46,12 @@ PUBLISHED_BY = {
 }
 COMPARED = [table.name for table in TABLES if table.name not in ("pipeline_runs", "failed_runs")]
 # What a record is, without where it lies: a producer that was killed publishes again what it had published.
+# The option that says the date, and what a process of the stage calls.
+JOBS: dict[str, tuple[str, Callable[[list[str]], int]]] = {
+    LANDING: ("--run-date", land_raw_events.main),
+    TRANSFORM: ("--start-date", transform_clickstream.main),
+    SEGMENTATION: ("--start-date", user_segmentation_ml.main),
+}
 RECORD_COLUMNS = ("key", "payload", "timestamp", "error_type", "error_detail", "event", "event_date")
 SLOWEST_STAGE_SECONDS = 900
 
@@ -95,17 +106,15 @@ class Lake:
         found: list[dict[str, Any]] = catalog.load_table(name).scan(selected_fields=columns).to_arrow().to_pylist()
         return found
 
-    def published_by(self, date: dt.date) -> dict[str, str | None]:
+    def published_by(self, date: dt.date) -> dict[str, int | None]:
         """Which run of `date`, by the time at which it started, was the last to publish each table; None before one."""
         catalog, database = self._catalog(), self.settings.paths.database
-        started: dict[str, str | None] = {}
+        started: dict[str, int | None] = {}
         for key, name in asdict(self.settings.paths.tables).items():
             if catalog.table_exists((database, name)):
                 table = catalog.load_table((database, name))
                 commits = ancestors_of(table.current_snapshot(), table.metadata)
-                summaries = [commit.summary.additional_properties for commit in commits if commit.summary]
-                starts = (known["job-started-ms"] for known in summaries if known.get("run-date") == f'"{date}"')
-                started[key] = next(starts, None)
+                started[key] = JOB_STARTED_MS.find(commit for commit in commits if RUN_DATE.read(commit) == date)
         return started
 
     def _catalog(self) -> Catalog:
@@ -123,6 +132,24 @@ class Lake:
             return {p: consumer.get_watermark_offsets(TopicPartition(name, p), timeout=30)[1] for p in partitions}
         finally:
             consumer.close()
+
+
+class UndisturbedLake(Lake):
+    """A lake whose Spark jobs run in this process, in the active session."""
+
+    def run(self, stage: str, date: dt.date) -> Ended:
+        """The stage to its end, which must be a good one."""
+        if stage not in JOBS:
+            return super().run(stage, date)
+        option, main = JOBS[stage]
+        out, err = io.StringIO(), io.StringIO()
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+            for name, value in self.variables.items():
+                patch.setenv(name, value)
+            code = main([option, str(date)])
+        ended = Ended(out.getvalue(), err.getvalue(), code)
+        assert ended.code == 0, f"{stage} of {date} ended with {ended.code}\n{ended.out}\n{ended.err[-6000:]}"
+        return ended
 
 
 def load_settings(variables: Mapping[str, str]) -> Settings:
@@ -174,7 +201,7 @@ class Turn:
     date: dt.date
     seconds: float
     commits: int
-    before: dict[str, str | None]
+    before: dict[str, int | None]
 
     def start(self, **variables: str) -> Running:
         """The stage in the disturbed lake, through the proxy."""

@@ -117,8 +117,8 @@ def choose_commit(turn: Turn, moment: str, randomness: random.Random) -> tuple[i
     if moment == COMMIT:
         return randomness.randint(1, turn.commits), randomness.random() < 0.5
     if turn.stage == LANDING:
-        # The last three commits: the rows on their branch, main to the branch's end, the branch's removal.
-        return turn.commits - 1, randomness.random() < 0.5
+        # The last commit moves main to the end of the branch and drops that.
+        return turn.commits, randomness.random() < 0.5
     # The last commits: one publication for each table, then the removal of each one's branch.
     tables = len(PUBLISHED_BY[turn.stage])
     return turn.commits - tables - randomness.randrange(tables - 1), False

@@ -16,13 +16,13 @@ from pyspark.sql import functions as F
 from sklearn.metrics import adjusted_rand_score  # type: ignore[import-untyped]
 
 from data_generator.population import PersonaMove
-from spark_jobs.lakehouse import Lakehouse
+from spark_jobs.lake.lakehouse import Lakehouse
+from spark_jobs.lake.tables import SEGMENT_TRANSITIONS, USER_FEATURES, USER_SEGMENTS
 from spark_jobs.segment_identity import NEW_USERS
 from spark_jobs.segment_models import CHAMPION, TrainedModel, load_pipeline, read_models
-from spark_jobs.tables import SEGMENT_TRANSITIONS, USER_FEATURES, USER_SEGMENTS
 from spark_jobs.user_segmentation_ml import score_users, segment_dates
 from tests.benchmarks.generated_features import generate, read_features, read_personas, write_daily_activity
-from tests.unit.spark_jobs.three_groups import configure
+from tests.lake.three_groups import configure
 
 DAY = dt.timedelta(days=1)
 USERS, EVENTS = 2_000, 15_000
@@ -68,7 +68,7 @@ def test_a_training_on_an_unchanged_population_moves_one_user_in_twenty_at_most(
 ) -> None:
     """Of the same users on the same day: those to whom the model and the one before it give different segments."""
     for before, after in pairwise(models):
-        features = scored.read_dates(USER_FEATURES, after.trained_on, after.trained_on)
+        features = scored.main.read_dates(USER_FEATURES, after.trained_on, after.trained_on)
         features = features.withColumn("previous_segment_id", F.lit(None).cast("int")).persist()
         segments = [
             score_users(features, (model, load_pipeline(model)), scored.settings.segment_words, 0.0).select(
@@ -84,7 +84,7 @@ def test_a_training_on_an_unchanged_population_moves_one_user_in_twenty_at_most(
 
 def test_on_no_day_of_an_unchanged_population_does_more_than_one_user_in_twenty_move(scored: Lakehouse) -> None:
     """By the table, whatever moves them: their own days, and another model on four of them."""
-    moves = scored.read_dates(SEGMENT_TRANSITIONS, UNCHANGED[1], UNCHANGED[-1])
+    moves = scored.main.read_dates(SEGMENT_TRANSITIONS, UNCHANGED[1], UNCHANGED[-1])
     moved = F.sum(F.expr("if(from_segment_id <> to_segment_id, users, 0)")).alias("moved")
     days = {row.snapshot_date: row.moved for row in moves.groupBy("snapshot_date").agg(moved).collect()}
     assert days.keys() == set(UNCHANGED[1:])
@@ -113,10 +113,10 @@ def test_a_tenth_of_the_users_that_becomes_another_persona_is_the_flow_of_the_tr
     assert len(flow & movers) >= 0.8 * len(flow)
     assert len(flow & movers) >= 0.8 * len(movers)
     # The table shows it too, step by step and without naming anybody.
-    moves = scored.read_dates(SEGMENT_TRANSITIONS, CHANGING[0], CHANGING[-1])
+    moves = scored.main.read_dates(SEGMENT_TRANSITIONS, CHANGING[0], CHANGING[-1])
     rows = moves.groupBy("from_segment_id", "to_segment_id").agg(F.sum("users").alias("users")).collect()
     between = {(row.from_segment_id, row.to_segment_id): row.users for row in rows}
-    direct = scored.read_dates(USER_SEGMENTS, CHANGING[0], CHANGING[-1]).where(
+    direct = scored.main.read_dates(USER_SEGMENTS, CHANGING[0], CHANGING[-1]).where(
         (F.col("previous_segment_id") == source) & (F.col("segment_id") == target)
     )
     assert between[source, target] == direct.count()
@@ -135,5 +135,5 @@ def test_a_tenth_of_the_users_that_becomes_another_persona_is_the_flow_of_the_tr
 
 def segments_of(lakehouse: Lakehouse, day: dt.date) -> dict[str, int]:
     """User -> segment, of users with enough history."""
-    rows = lakehouse.read_dates(USER_SEGMENTS, day, day).where(f"segment_id <> {NEW_USERS}")
+    rows = lakehouse.main.read_dates(USER_SEGMENTS, day, day).where(f"segment_id <> {NEW_USERS}")
     return {row.user_id: row.segment_id for row in rows.select("user_id", "segment_id").collect()}

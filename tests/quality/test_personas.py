@@ -9,7 +9,7 @@ from sklearn.cluster import KMeans  # type: ignore[import-untyped]
 from sklearn.metrics import adjusted_rand_score  # type: ignore[import-untyped]
 
 from data_generator.population import load_personas
-from spark_jobs.lakehouse import Lakehouse
+from spark_jobs.lake.lakehouse import Lakehouse
 from spark_jobs.segment_preparation import collect_scaled
 from spark_jobs.segment_training import train_model
 from tests.benchmarks.generated_features import generate, read_features, read_personas, write_daily_activity

@@ -14,7 +14,7 @@ from pyspark.sql import SparkSession
 
 from spark_jobs.cluster_choice import fit_candidates
 from spark_jobs.feature_windows import build_features
-from spark_jobs.tables import DAILY_SUMS, USER_DAILY_ACTIVITY
+from spark_jobs.lake.tables import DAILY_SUMS, USER_DAILY_ACTIVITY
 from tests.real_data import DATA_DIR, MISSING
 
 pytestmark = pytest.mark.skipif(not DATA_DIR.exists(), reason=MISSING)

@@ -20,8 +20,8 @@ from decimal import Decimal
 from typing import Any
 
 import config
-from spark_jobs.lakehouse import Lakehouse
-from spark_jobs.tables import (
+from spark_jobs.lake.lakehouse import open_lakehouse
+from spark_jobs.lake.tables import (
     EVENTS,
     FAILED_RUNS,
     MODEL_RUNS,
@@ -29,6 +29,7 @@ from spark_jobs.tables import (
     RAW_EVENTS,
     SEGMENT_PROFILES,
     SESSIONS,
+    TABLES,
     USER_FEATURES,
     USER_SEGMENTS,
     Column,
@@ -226,10 +227,9 @@ ROWS: dict[Table, list[Row]] = {
 
 
 def main() -> int:
-    with Lakehouse("small_lake", config.load()) as lakehouse:
-        lakehouse.create_tables()
-        for table, rows in ROWS.items():
-            values = [tuple(row[name] for name in table.column_names) for row in rows]
+    with open_lakehouse("small_lake", config.load()) as lakehouse:
+        for table in TABLES:
+            values = [tuple(row[name] for name in table.column_names) for row in ROWS.get(table, [])]
             lakehouse.spark.createDataFrame(values, table.ddl).writeTo(lakehouse.identifier(table)).append()
     return 0
 

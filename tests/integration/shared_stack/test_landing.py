@@ -21,15 +21,17 @@ import pytest
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewPartitions, NewTopic
+from pyspark.sql import SparkSession
 
 from config.catalog import open_catalog
 from config.loader import CONFIG_DIR, PROJECT_ROOT
 from infra.local.airflow_runs import AirflowApi
 from spark_jobs import land_raw_events
-from spark_jobs.lakehouse import Lakehouse
-from spark_jobs.land_raw_events import LEFT_OUT_KEY, Accepted, LandingError, LeftOut, land
+from spark_jobs.lake.lakehouse import Lakehouse
+from spark_jobs.lake.notes import KAFKA_GAPS, KAFKA_LEFT_OUT, LeftOut
+from spark_jobs.lake.tables import RAW_EVENTS
+from spark_jobs.land_raw_events import Accepted, LandingError, land
 from spark_jobs.requeue_quarantined import parse_arguments, requeue
-from spark_jobs.tables import RAW_EVENTS
 from tests.altered_settings import write_altered
 from tests.running_stack import RunningStack, wait_until
 
@@ -87,7 +89,9 @@ class Topic:
 
     def landed(self) -> list[tuple[int, int]]:
         """Partition and offset of every row, sorted."""
-        rows = self.lakehouse.read(RAW_EVENTS).where(f"topic = '{self.name}'").select("partition", "offset").collect()
+        rows = (
+            self.lakehouse.main.read(RAW_EVENTS).where(f"topic = '{self.name}'").select("partition", "offset").collect()
+        )
         return sorted((row.partition, row.offset) for row in rows)
 
 
@@ -102,19 +106,14 @@ def offsets(**ends: int) -> list[tuple[int, int]]:
 
 
 @pytest.fixture(scope="module")
-def lakehouse(stack: RunningStack) -> Iterator[Lakehouse]:
+def lakehouse(stack: RunningStack, spark: SparkSession) -> Iterator[Lakehouse]:
+    """A database of its own in the stack's Glue; the stack's keys are those of the Spark server."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in stack.environment.items():
             patch.setenv(name, value)
-        patch.setenv("PYSPARK_SUBMIT_ARGS", "--master local[2] --driver-memory 1g pyspark-shell")
         settings = stack.settings
         ours = dataclasses.replace(settings, paths=dataclasses.replace(settings.paths, database=DATABASE))
-        with Lakehouse("test_landing", ours) as lake:
-            jvm: Any = lake.spark._jvm
-            for name in ("accessKeyId", "secretAccessKey"):  # the JVM may be older than the stack
-                jvm.System.setProperty(f"aws.{name}", "test")
-            lake.create_tables()
-            yield lake
+        yield Lakehouse(spark, ours)
 
 
 @pytest.fixture
@@ -216,8 +215,8 @@ def test_a_landing_killed_between_two_commits_loses_and_repeats_nothing(
 
 def left_out(topic: Topic) -> int | None:
     """Records in the gaps of all landings so far; None where nobody knows."""
-    told: dict[str, LeftOut] = json.loads(topic.lakehouse.newest_summary(RAW_EVENTS, LEFT_OUT_KEY) or "{}")
-    return told[topic.name]["records"] if topic.name in told else 0
+    noted: dict[str, LeftOut] = topic.lakehouse.find_note(RAW_EVENTS, KAFKA_LEFT_OUT) or {}
+    return noted[topic.name]["records"] if topic.name in noted else 0
 
 
 def test_records_that_retention_deleted_are_an_error_and_on_request_a_recorded_gap(topic: Topic) -> None:
@@ -237,7 +236,7 @@ def test_records_that_retention_deleted_are_an_error_and_on_request_a_recorded_g
     ]
     report = topic.land(Accepted(gap=True))
     assert (report["landed"], report["gaps"]) == (6, gaps)
-    assert json.loads(topic.lakehouse.newest_summary(RAW_EVENTS, "kafka-gaps") or "") == gaps
+    assert topic.lakehouse.find_note(RAW_EVENTS, KAFKA_GAPS) == gaps
     assert left_out(topic) == 4 + 5
     assert topic.landed() == [place for place in offsets(p0=20) if not 10 <= place[1] < 14]
     assert topic.land()["landed"] == 0  # the gap is behind us
@@ -310,7 +309,7 @@ def test_every_malformed_record_becomes_a_row_with_its_reason_and_its_payload(to
     topic.create(1)
     topic.publish_values(0, [value for value, _ in MALFORMED])
     assert topic.land()["landed"] == len(MALFORMED)
-    rows = topic.lakehouse.read(RAW_EVENTS).where(f"topic = '{topic.name}'").orderBy("offset").collect()
+    rows = topic.lakehouse.main.read(RAW_EVENTS).where(f"topic = '{topic.name}'").orderBy("offset").collect()
     assert [row.error_type for row in rows] == [error for _, error in MALFORMED]
     assert [None if row.payload is None else bytes(row.payload) for row in rows] == [value for value, _ in MALFORMED]
     assert all(row.error_detail for row in rows)
@@ -333,7 +332,7 @@ def test_requeueing_twice_lands_a_corrected_record_once(topic: Topic, capsys: py
     requeue(topic.lakehouse, parse_arguments([*command, *correction]))
     assert "nothing to publish" in capsys.readouterr().out
     assert topic.land()["landed"] == 0
-    rows = topic.lakehouse.read(RAW_EVENTS).where(f"topic = '{topic.name}'").orderBy("offset").collect()
+    rows = topic.lakehouse.main.read(RAW_EVENTS).where(f"topic = '{topic.name}'").orderBy("offset").collect()
     assert [(row.error_type, row.requeued_from, row.key) for row in rows] == [
         ("bad_price", None, "007"),
         ("bad_price", None, "007"),

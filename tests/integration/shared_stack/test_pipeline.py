@@ -21,7 +21,7 @@ from pyiceberg.catalog import Catalog
 from data_generator.truth import read_manifest
 from infra.local.airflow_runs import DAG_ID, AirflowApi
 from infra.local.athena.named_queries import read_named_queries
-from spark_jobs.tables import FAILED_RUNS, FORGOTTEN_USERS, TABLES
+from spark_jobs.lake.tables import FAILED_RUNS, FORGOTTEN_USERS, TABLES
 from tests.real_data import DATA_DIR
 from tests.running_stack import RunningStack, athena_cursor, wait_until
 

@@ -14,7 +14,7 @@ import yaml
 import config
 from config import ConfigError
 from config.loader import CONFIG_DIR, EVENT_SCHEMA_FILE, load_environment
-from spark_jobs.tables import USER_FEATURES
+from spark_jobs.lake.tables import USER_FEATURES
 from tests.altered_settings import write_altered
 
 Alter = Callable[[dict[str, Any]], Any]

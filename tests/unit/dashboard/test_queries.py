@@ -11,7 +11,7 @@ from sqlglot import exp
 
 import config
 from dashboard.queries import FOLDER, read_template, render, tables_of
-from spark_jobs.tables import TABLES, USER_FEATURES
+from spark_jobs.lake.tables import TABLES, USER_FEATURES
 
 QUERIES = sorted(file.stem for file in FOLDER.glob("*.sql"))
 PARTITIONS = {table.name: table.partition for table in TABLES if table.partition}

@@ -1,4 +1,4 @@
-"""One line instead of a stack trace: texts of real failures, as Py4J and Spark hand them over."""
+"""One line instead of a stack trace: texts of real failures, as Spark, Spark Connect, boto3 and PyArrow say them."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ import importlib
 import pytest
 
 import config
-from spark_jobs.audit import AuditError
-from spark_jobs.failures import explain, explain_failures
-from spark_jobs.lakehouse import ConcurrentCommitError
+from spark_jobs.errors import AuditError, ConcurrentCommitError
+from spark_jobs.lake.failures import explain, explain_failures
 
 S3_REFUSES = """An error occurred while calling o77.append.
 : org.apache.spark.SparkException: [WRITING_JOB_ABORTED] Writing job aborted. SQLSTATE: 40000
@@ -28,6 +27,19 @@ DISK_IS_FULL = """Job aborted due to stage failure: Task 0 in stage 4.0 failed 1
 : java.io.IOException: No space left on device
 \tat org.apache.hadoop.fs.s3a.S3AFileSystem.close(S3AFileSystem.java:1)
 """
+CONNECT_SAYS_S3 = """(org.apache.spark.SparkException) Job aborted due to stage failure: Task 0 in stage 5.0 failed 1 times
+software.amazon.awssdk.core.exception.SdkClientException: Unable to execute HTTP request: Connect to 127.0.0.1:4566 failed
+"""  # noqa: E501
+PYARROW_SAYS_S3 = (
+    "When reading information for key 'warehouse/x.json' in bucket 'b': AWS Error NETWORK_CONNECTION during HeadObject "
+    "operation: curlCode: 7, Couldn't connect to server"
+)
+BOTO3_SAYS_GLUE = "An error occurred (InternalServiceException) when calling the GetTable operation (4 retries)"
+BOTO3_FINDS_NOBODY = 'Could not connect to the endpoint URL: "http://127.0.0.1:4566/"'
+NO_SPARK = """<_InactiveRpcError of RPC that terminated with:
+\tstatus = StatusCode.UNAVAILABLE
+\tdetails = "failed to connect to all addresses"
+>"""
 
 
 @pytest.mark.parametrize(
@@ -35,10 +47,18 @@ DISK_IS_FULL = """Job aborted due to stage failure: Task 0 in stage 4.0 failed 1
     [
         (S3_REFUSES, "S3 at http://127.0.0.1:4566 failed: S3Exception: Please reduce your request rate. (Service: S3,"),
         (GLUE_IS_AWAY, "S3 at http://127.0.0.1:4566 failed: SdkClientException: Unable to execute HTTP request: Conn"),
+        (
+            CONNECT_SAYS_S3,
+            "S3 at http://127.0.0.1:4566 failed: SdkClientException: Unable to execute HTTP request: Conn",
+        ),
+        (PYARROW_SAYS_S3, "S3 at http://127.0.0.1:4566 failed: When reading information for key 'warehouse/x.json'"),
+        (BOTO3_SAYS_GLUE, "Glue at http://127.0.0.1:4566 failed: An error occurred (InternalServiceException) when"),
+        (BOTO3_FINDS_NOBODY, "S3 at http://127.0.0.1:4566 failed: Could not connect to the endpoint URL"),
+        (NO_SPARK, "Spark Connect failed: status = StatusCode.UNAVAILABLE. The tables are whole; start the server"),
         (KAFKA_IS_AWAY, "Kafka at 127.0.0.1:9092 failed: TimeoutException: Timeout of 60000ms expired before the off"),
         (DISK_IS_FULL, "the disk failed: IOException: No space left on device. The tables are whole; make room in the"),
     ],
-    ids=["S3", "S3 or Glue", "Kafka", "disk"],
+    ids=["S3", "S3 or Glue", "Connect", "PyArrow", "boto3", "boto3 alone", "no Spark", "Kafka", "disk"],
 )
 def test_a_failure_of_what_a_job_runs_on_is_one_line_that_names_it(text: str, line: str) -> None:
     explained = explain(RuntimeError(text), config.load("local"))
@@ -87,7 +107,7 @@ def test_every_job_ends_so(
     def refuse(*_: object, **__: object) -> None:
         raise RuntimeError(S3_REFUSES)
 
-    monkeypatch.setattr(module, "Lakehouse", refuse)
+    monkeypatch.setattr(module, "open_lakehouse", refuse)
     assert module.main(options.split()) == 1
     assert capsys.readouterr().err.startswith(f"{job}: S3 at http://127.0.0.1:4566 failed: S3Exception: ")
 

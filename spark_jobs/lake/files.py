@@ -1,0 +1,63 @@
+"""The data files of a table, from Iceberg's manifests: no data is read."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable
+from itertools import takewhile
+
+from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression, GreaterThanOrEqual, In, LessThanOrEqual
+from pyiceberg.manifest import DataFile, ManifestEntryStatus
+from pyiceberg.table import Table as IcebergTable
+from pyiceberg.table.snapshots import Snapshot, ancestors_of
+
+from spark_jobs.lake.tables import Table
+
+EPOCH = dt.date(1970, 1, 1)
+Files = dict[str, DataFile]  # by location
+
+
+def partition_date(file: DataFile) -> dt.date:
+    """The date of a file of a table that is partitioned by one."""
+    return EPOCH + dt.timedelta(days=file.partition[0])
+
+
+def in_dates(table: Table, dates: Iterable[dt.date]) -> BooleanExpression:
+    """PyIceberg's condition for the partitions of `dates`."""
+    return In(term=table.partition_column, literals=[str(day) for day in sorted(dates)])
+
+
+def between_dates(table: Table, first: dt.date, last: dt.date) -> BooleanExpression:
+    """PyIceberg's condition for the partitions from `first` to `last`, both included."""
+    column = table.partition_column
+    return And(GreaterThanOrEqual(term=column, value=str(first)), LessThanOrEqual(term=column, value=str(last)))
+
+
+def list_files(loaded: IcebergTable, snapshot_id: int | None, condition: BooleanExpression | None = None) -> Files:
+    """The files of a snapshot, with their column statistics; of None there are none.
+
+    `condition` names partitions: a file belongs to it whole or not at all.
+    """
+    if snapshot_id is None:
+        return {}
+    scan = loaded.scan(row_filter=condition or AlwaysTrue(), snapshot_id=snapshot_id)
+    return {task.file.file_path: task.file for task in scan.plan_files()}
+
+
+def find_changed_dates(loaded: IcebergTable, snapshot: Snapshot) -> set[dt.date]:
+    """The dates of which a snapshot added or removed files; reads only the manifests that it wrote."""
+    return {
+        partition_date(entry.data_file)
+        for manifest in snapshot.manifests(loaded.io)
+        if manifest.added_snapshot_id == snapshot.snapshot_id
+        for entry in manifest.fetch_manifest_entry(loaded.io, discard_deleted=False)
+        if entry.status != ManifestEntryStatus.EXISTING and entry.snapshot_id == snapshot.snapshot_id
+    }
+
+
+def list_snapshots_since(loaded: IcebergTable, base: int) -> list[Snapshot] | None:
+    """The snapshots of main after `base`, newest first; None where main does not lead back to it any more."""
+    history = list(ancestors_of(loaded.current_snapshot(), loaded.metadata))
+    if base not in {snapshot.snapshot_id for snapshot in history}:
+        return None
+    return list(takewhile(lambda snapshot: snapshot.snapshot_id != base, history))
