@@ -63,7 +63,7 @@ test: setup ## lint, types and every test, with a few faults; they start stacks 
 
 soak: setup ## 50 kill -9 and every outage, then a table of them: FAULTS_KILLS=50, FAULTS_SEED=the seed of a failed one
 	@FAULTS_KILLS=$${FAULTS_KILLS:-50} ANY_ORDER_EXAMPLES=10 \
-		$(VENV)/pytest tests/faults tests/unit/spark_jobs/test_any_order.py tests/integration/shared_stack/test_any_order.py
+		$(VENV)/pytest tests/faults tests/unit/spark_jobs/test_any_order.py tests/integration/test_any_order.py
 
 bench: setup ## measure
 	@$(VENV)/python -m tests.benchmarks.run

@@ -3,8 +3,9 @@
 
 One run = one model that waits for a person: who answers `Approve` makes it champion, who answers `Reject` rules it out.
 
-**Schedule** none; the daily run triggers it once for each model that it leaves waiting (`training.needs_approval` in
-`config/pipeline.yaml`), with the parameter `model_id`. The question stands in Airflow under Required Actions.
+**Schedule** none; the daily run triggers it once for each model that it leaves waiting (its parameter `needs_approval`;
+default: `training.needs_approval` in `config/pipeline.yaml`), with the parameter `model_id`. The question stands in
+Airflow under Required Actions.
 **Inputs** the model's row of `model_runs` and its saved pipeline.
 **Outputs** the decision in that row and in the model's `model.json`. An approved model scores the first date that has
 no segments yet and those after it; `user_segmentation_ml --approve MODEL --start-date DATE` names another date.

@@ -8,8 +8,8 @@ Dates of a backfill may overlap up to their segments, which are made in the orde
 **Inputs** the Kafka topic; with the parameter `event_source` = `generator` or `replay` the run fills it first, with
 `external` somebody else does.
 **Outputs** the tables of the Glue database, partitioned by date; the views of `views/`; one row of `pipeline_runs`,
-or of `failed_runs`.
-Where `training.needs_approval` is set, a run of the DAG `approve_model` for each model that waits for a person.
+or of `failed_runs`; a run of the DAG `approve_model` for each model of the date that waits for a person. With the
+parameter `needs_approval` (default: `training.needs_approval`) every model that would take over waits, but the first.
 
 **Needs** the Airflow pool `landing` (`landing.pool` in `config/pipeline.yaml`) with one slot, or `land_raw_events` is
 never scheduled: `airflow pools set landing 1 "one landing at a time"`. The stack on one machine makes it itself.
@@ -46,7 +46,6 @@ PATHS = config.load().paths
 SETTINGS = config.load().pipeline
 DATE = "{{ data_interval_start | ds }}"
 FORCE = "{{ '--force' if params.force else '--no-force' }}"
-NEEDS_APPROVAL = SETTINGS.segmentation.training.needs_approval
 VIEWS = ("quarantined_events", "segments_current")
 
 
@@ -92,6 +91,11 @@ with DAG(
         ),
         "events": Param(SETTINGS.generator.events_per_date, type="integer", minimum=1, description="for the generator"),
         "force": Param(False, type="boolean", description="go on also where a check of counts or values fails"),
+        "needs_approval": Param(
+            SETTINGS.segmentation.training.needs_approval,
+            type="boolean",
+            description="a new champion has to be approved",
+        ),
         "accept_gap": Param(False, type="boolean", description="land although Kafka has deleted records"),
         "accept_new_topic": Param(False, type="boolean", description="land although the topic was recreated"),
     },
@@ -158,7 +162,10 @@ with DAG(
         running = ti.get_previous_dagrun(state="running")
         return running is None or logical_date - running.logical_date >= dt.timedelta(days=LONGEST_WINDOW_DAYS)
 
-    user_segmentation_ml = submit("user_segmentation_ml", ["--start-date", DATE, FORCE])
+    user_segmentation_ml = submit(
+        "user_segmentation_ml",
+        ["--start-date", DATE, FORCE, "--{{ '' if params.needs_approval else 'no-' }}needs-approval"],
+    )
 
     @task
     def check_segments(date: str) -> None:
@@ -178,8 +185,13 @@ with DAG(
         waiting = run_audit.find_waiting_models(dt.date.fromisoformat(date))
         return [{"trigger_run_id": model_id, "conf": {"model_id": model_id}} for model_id in waiting]
 
+    waiting = find_waiting_models(DATE)
+    ask_for_approval = TriggerDagRunOperator.partial(
+        task_id="ask_for_approval", trigger_dag_id="approve_model", skip_when_already_exists=True
+    ).expand_kwargs(waiting)
+
     # No model waits, or all were asked about: what asks for approval is skipped, and the run is recorded.
-    @task(trigger_rule=TriggerRule.NONE_FAILED if NEEDS_APPROVAL else TriggerRule.ALL_SUCCESS)
+    @task(trigger_rule=TriggerRule.NONE_FAILED)
     def record_run(date: str, airflow_run: str, landed: Any, transformed: Any, ti: Any = None) -> None:
         """The run's row of pipeline_runs."""
         from airflow_dags import run_audit
@@ -200,7 +212,6 @@ with DAG(
         run_audit.record_failure(dt.date.fromisoformat(date), airflow_run, failed)
         raise AirflowFailException(f"{date}: failed: {', '.join(sorted(failed))}")
 
-    segments = check_segments(DATE)
     recorded = record_run(DATE, "{{ run_id }}", landing, transformed)
     (
         published
@@ -211,14 +222,9 @@ with DAG(
         >> column_checks
         >> wait_for_earlier_dates()
         >> user_segmentation_ml
-        >> segments
-        >> views
+        >> check_segments(DATE)
+        >> [*views, waiting]
+        >> ask_for_approval
         >> recorded
         >> record_failure(DATE, "{{ run_id }}")
     )
-    if NEEDS_APPROVAL:
-        waiting = find_waiting_models(DATE)
-        ask_for_approval = TriggerDagRunOperator.partial(
-            task_id="ask_for_approval", trigger_dag_id="approve_model", skip_when_already_exists=True
-        ).expand_kwargs(waiting)
-        segments >> waiting >> ask_for_approval >> recorded

@@ -521,6 +521,11 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         help="a number, or auto: trains a model by it; later dates go by pipeline.yaml",
     )
     parser.add_argument("--train", action="store_true", help="train a model on each date, though none is due")
+    parser.add_argument(
+        "--needs-approval",
+        action=argparse.BooleanOptionalAction,
+        help="a model that would take over waits for a person; default: pipeline.yaml",
+    )
     decision = parser.add_mutually_exclusive_group()
     decision.add_argument(
         "--approve", metavar="MODEL", help="make a model champion from --start-date on, instead of segmenting"
@@ -574,10 +579,13 @@ def settle(lakehouse: Lakehouse, args: argparse.Namespace) -> None:
 def main(argv: list[str] | None = None) -> int:
     args = parse_arguments(argv)
     settings = config.load()
+    segmentation = settings.pipeline.segmentation
     if args.num_clusters is not None:
-        segmentation = dataclasses.replace(settings.pipeline.segmentation, num_clusters=args.num_clusters)
-        pipeline = dataclasses.replace(settings.pipeline, segmentation=segmentation)
-        settings = dataclasses.replace(settings, pipeline=pipeline)
+        segmentation = dataclasses.replace(segmentation, num_clusters=args.num_clusters)
+    if args.needs_approval is not None:
+        training = dataclasses.replace(segmentation.training, needs_approval=args.needs_approval)
+        segmentation = dataclasses.replace(segmentation, training=training)
+    settings = dataclasses.replace(settings, pipeline=dataclasses.replace(settings.pipeline, segmentation=segmentation))
     must_train = args.train or args.num_clusters is not None
     paths = {"input_path": args.features_path, "output_path": args.output_path, "inputs": (USER_FEATURES,)}
     with open_lakehouse("user_segmentation_ml", settings, **paths) as lakehouse:

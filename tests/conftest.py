@@ -23,13 +23,15 @@ LONGEST_FIRST = (
     "lake",
     "unit",
     "quality",
-    "integration/shared_stack/test_pipeline.py",
-    "integration/test_backfill.py",
+    # The stories of the one stack, each on what the ones before have left; the kills of test_stack come last.
+    "integration/test_empty_lake.py",
+    "integration/test_pipeline.py",
     "integration/test_keeping.py",
+    "integration/test_backfill.py",
     "integration",
 )
-# Their files share one stack, or one lake, and stay in one process. The faults have a stack in each process.
-SHARED = ("tests/integration/dashboard", "tests/integration/shared_stack")
+# Their files share one stack and stay in one process. The faults have a stack in each process.
+SHARED = ("tests/integration",)
 
 
 class Scheduling(LoadFileScheduling):  # type: ignore[misc]

@@ -1,6 +1,6 @@
-"""Rollback, requeueing, maintenance, forgetting a user and approving a model on a real stack of its own.
+"""Rollback, requeueing, maintenance, forgetting a user and approving a model.
 
-The tests build on each other, in the order in which they stand, over one generated date.
+The tests build on each other, in the order in which they stand, over one generated date, the newest of the lake.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import datetime as dt
 import io
 import json
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,29 +19,14 @@ import pytest
 from confluent_kafka import Producer
 from pyiceberg.catalog import Catalog
 
-from config.loader import CONFIG_DIR
-from infra.local.airflow_runs import FINISHED, AirflowApi
-from tests.altered_settings import work_little, write_altered
-from tests.running_stack import RunningStack, athena_cursor, start_stack, wait_until
+from infra.local.airflow_runs import FINISHED, AirflowApi, run_dates
+from tests.running_stack import RunningStack, athena_cursor, wait_until
 
-DATE = dt.date(2025, 4, 1)
-EVENTS = 1_500
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
-    """In place of the one that all integration tests share: test_pipeline generates the same date there."""
-    folder = tmp_path_factory.mktemp("keeping")
-
-    def alter(pipeline: dict[str, Any]) -> None:
-        work_little(pipeline)
-        pipeline["segmentation"]["min_sessions"] = 1
-        pipeline["segmentation"]["training"]["needs_approval"] = True
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LAKEHOUSE_PIPELINE", write_altered(folder, CONFIG_DIR / "pipeline.yaml", alter))
-        with start_stack(folder) as running:
-            yield running
+DATE = dt.date(2025, 6, 10)
+EVENTS = 3_000
+# Late events are of the date before, sessions that go on after midnight of the one after it.
+FIRST, LAST = DATE - dt.timedelta(days=3), DATE + dt.timedelta(days=3)
+NEARBY = f"event_date >= '{FIRST}' AND event_date <= '{LAST}'"
 
 
 @pytest.fixture(scope="module")
@@ -50,23 +36,23 @@ def catalog(stack: RunningStack) -> Catalog:
 
 @pytest.fixture(scope="module")
 def one_date(stack: RunningStack) -> None:
-    """The daily DAG over one date."""
-    day = str(DATE)
-    command = ("python", "-m", "infra.local.run_pipeline", "--events", str(EVENTS))
-    stack.run(*command, "--from-date", day, "--to-date", day, timeout=900)
+    """The daily DAG over one date, asked to let a person approve what it trains."""
+    conf = {"event_source": "generator", "events": EVENTS, "needs_approval": True}
+    run_dates(stack.layout, DATE, DATE, conf)
 
 
 def submit(stack: RunningStack, job: str, *arguments: str) -> str:
     return stack.run("spark-submit", f"spark_jobs/{job}.py", *arguments).stdout
 
 
-def rows(catalog: Catalog, table: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = catalog.load_table(("clickstream", table)).scan().to_arrow().to_pylist()
+def rows(catalog: Catalog, table: str, row_filter: str = "true") -> list[dict[str, Any]]:
+    scan = catalog.load_table(("clickstream", table)).scan(row_filter=row_filter)
+    found: list[dict[str, Any]] = scan.to_arrow().to_pylist()
     return found
 
 
 def run_dag(stack: RunningStack, dag_id: str, conf: dict[str, str]) -> None:
-    """Trigger a DAG as its UI does, and wait until its run has succeeded."""
+    """Trigger a DAG as its UI does, and wait until its run has succeeded; then it is paused again."""
     api = AirflowApi(stack.layout)
     wait_until(lambda: dag_id in {dag["dag_id"] for dag in api.request("GET", "/dags")["dags"]})
     api.request("PATCH", f"/dags/{dag_id}", json={"is_paused": False})
@@ -75,6 +61,7 @@ def run_dag(stack: RunningStack, dag_id: str, conf: dict[str, str]) -> None:
     wait_until(lambda: api.request("GET", path)["state"] in FINISHED, seconds=600)
     log = api.request("GET", f"{path}/taskInstances/{dag_id}/logs/1", params={"full_content": "true"})
     assert api.request("GET", path)["state"] == "success", json.dumps(log)[-5000:]
+    api.request("PATCH", f"/dags/{dag_id}", json={"is_paused": True})
 
 
 def objects(stack: RunningStack) -> Iterator[tuple[str, bytes]]:
@@ -125,7 +112,7 @@ def publish(stack: RunningStack, user: str, payloads: list[bytes]) -> None:
 @pytest.mark.usefixtures("one_date")
 def test_make_requeue_brings_back_what_was_lost_and_counts_nothing_twice(stack: RunningStack, catalog: Catalog) -> None:
     """One record is the copy of a clean event, one is of an event that no good record tells of; both are corrected."""
-    before = {row["event_id"]: row for row in rows(catalog, "events")}
+    before = {row["event_id"]: row for row in rows(catalog, "events", NEARBY)}
     clean = min(before.values(), key=lambda row: str(row["event_id"]))
     new_id = str(uuid.uuid4())
     event = {"event_time": f"{DATE}T12:00:00.000Z", "event_type": "view", "user_id": "requeued", "price": -5}
@@ -148,8 +135,9 @@ def test_make_requeue_brings_back_what_was_lost_and_counts_nothing_twice(stack: 
         assert cursor.fetchall() == [(2, 2)]
 
     submit(stack, "transform_clickstream", "--start-date", str(DATE))
-    after = {row["event_id"]: row for row in rows(catalog, "events")}
-    assert len(rows(catalog, "events")) == len(after) == len(before) + 1
+    built = rows(catalog, "events", NEARBY)
+    after = {row["event_id"]: row for row in built}
+    assert len(built) == len(after) == len(before) + 1
     assert after.keys() - before.keys() == {new_id}
     assert after[new_id]["price"] == 5
     unchanged = ("user_id", "event_time", "price", "session_key")
@@ -167,22 +155,29 @@ def test_maintenance_leaves_rows_and_the_position_of_landing_as_they_are(stack: 
 
 @pytest.mark.usefixtures("one_date")
 def test_a_model_of_other_settings_waits_for_a_person(stack: RunningStack, catalog: Catalog) -> None:
-    submit(stack, "user_segmentation_ml", "--start-date", str(DATE), "--num-clusters", "5")
-    models = {row["k"]: row for row in rows(catalog, "model_runs")}
-    assert {k: (row["decision"], row["champion_from"]) for k, row in models.items()} == {
-        min(models): ("champion", DATE),
-        5: ("waiting", None),
-    }
-    scored = {row["model_id"] for row in rows(catalog, "user_segments")}
-    assert scored == {models[min(models)]["model_id"]}
+    """The one that the daily run has trained under needs_approval takes over only where there was none before it."""
+    arguments = ("--start-date", str(DATE), "--num-clusters", "5", "--needs-approval")
+    submit(stack, "user_segmentation_ml", *arguments)
+    earlier = rows(catalog, "model_runs", f"trained_on < '{DATE}'")
+    of_the_run, asked = sorted(rows(catalog, "model_runs", f"trained_on = '{DATE}'"), key=lambda row: int(row["k"]))
+    assert (asked["k"], asked["decision"], asked["champion_from"]) == (5, "waiting", None)
+    decided = (of_the_run["decision"], of_the_run["champion_from"])
+    assert decided in ([("kept", None), ("waiting", None)] if earlier else [("champion", DATE)])
+    champions = [row for row in (*earlier, of_the_run) if row["champion_from"]]
+    champion = max(champions, key=lambda row: (row["champion_from"], row["trained_on"], row["model_id"]))
+    scored = {row["model_id"] for row in rows(catalog, "user_segments", f"snapshot_date = '{DATE}'")}
+    assert scored == {champion["model_id"]}
 
 
 @pytest.mark.usefixtures("one_date")
 def test_a_user_forgotten_by_the_dag_is_in_no_file_and_no_rerun_brings_them_back(
     stack: RunningStack, catalog: Catalog
 ) -> None:
+    """Whoever was most active on the date, of those whom the lake knows from no other one."""
     records, events = rows(catalog, "raw_events"), rows(catalog, "events")
-    user = max({row["user_id"] for row in events}, key=lambda one: sum(row["user_id"] == one for row in events))
+    nearby = [row["user_id"] for row in events if FIRST <= row["event_date"] <= LAST]
+    elsewhere = {row["user_id"] for row in events if not FIRST <= row["event_date"] <= LAST}
+    ((user, _),) = Counter(one for one in nearby if one not in elsewhere).most_common(1)
     theirs = [row for row in records if row["event"] and row["event"]["user_id"] == user]
     with athena_cursor(stack) as cursor:
         cursor.execute("SELECT DISTINCT user_id FROM sessions")
@@ -214,7 +209,7 @@ def test_the_daily_run_asks_about_the_waiting_model_and_who_approves_is_obeyed(
     stack: RunningStack, catalog: Catalog
 ) -> None:
     """The run is that of the backfill in the test before."""
-    (waiting,) = [row for row in rows(catalog, "model_runs") if row["decision"] == "waiting"]
+    (waiting,) = rows(catalog, "model_runs", f"trained_on = '{DATE}' AND decision = 'waiting' AND k = 5")
     api, path = AirflowApi(stack.layout), f"/dags/approve_model/dagRuns/{waiting['model_id']}"
     asked = f"{path}/taskInstances/ask"
     wait_until(lambda: api.request("GET", asked)["state"] == "awaiting_input", seconds=180)

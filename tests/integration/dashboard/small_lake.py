@@ -1,6 +1,6 @@
 """A lake of a handful of rows written by hand, so that every number on a page can be added up on paper.
 
-    python -m tests.integration.dashboard.small_lake     # into the stack that LAKEHOUSE_ENV names
+    python -m tests.integration.dashboard.small_lake     # into the stack and the database that LAKEHOUSE_* name
 
 Who did what on FIRST and LAST, a week apart (`purchases` of LAST: 30.50 and 10.00):
 

@@ -1,4 +1,4 @@
-"""The dashboard in Chromium, as the stack serves it: every page, its filters, a shared link, a phone, dark mode."""
+"""The dashboard in Chromium, served as by the stack: every page, its filters, a shared link, a phone, dark mode."""
 
 from __future__ import annotations
 
@@ -29,11 +29,6 @@ from tests.integration.dashboard.small_lake import FIRST, LAST, MIDDLE
 from tests.running_stack import RunningStack
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=MISSING)
-
-
-@pytest.fixture(scope="module")
-def url(lake: RunningStack) -> str:
-    return f"http://{lake.layout.stack.bind_host}:{lake.layout.stack.ports.dashboard}"
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +92,11 @@ def test_the_pages_are_served_as_the_readme_says(lake: RunningStack, page: Page)
     finally:
         server.terminate()
         server.wait()
+
+
+def test_the_dashboard_of_the_stack_shows_its_own_lake(stack: RunningStack, page: Page) -> None:
+    page.goto(f"http://{stack.layout.stack.bind_host}:{stack.layout.stack.ports.dashboard}")
+    wait_for_page(page, "Overview")
 
 
 def test_pages_fit_a_phone(browser: Browser, url: str) -> None:

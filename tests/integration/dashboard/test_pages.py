@@ -428,7 +428,7 @@ def test_the_editor_answers_with_cost_and_refuses_what_writes(lake: RunningStack
     test.text_area[0].set_value(f"DROP TABLE {database}.sessions")
     test.button[0].click().run()
     assert "DROP is not allowed here" in messages(test)
-    test.text_area[0].set_value("SELECT no_such_column FROM clickstream.sessions")
+    test.text_area[0].set_value(f"SELECT no_such_column FROM {database}.sessions")
     test.button[0].click().run()
     assert "COLUMN_NOT_FOUND" in messages(test)
 

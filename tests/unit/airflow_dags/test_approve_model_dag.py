@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 import os
 import subprocess
 import sys
@@ -85,55 +84,44 @@ def test_it_runs_only_when_triggered_with_a_model(dag: Any) -> None:
             dag.params.get_param("model_id").resolve(value=missing)
 
 
-def daily_tasks(folder: Path, needs_approval: bool) -> dict[str, Any]:
-    """Tasks of the daily DAG under the setting: what is upstream, the trigger rule; parsed by a new process."""
+def test_the_daily_run_asks_once_about_each_waiting_model_and_is_recorded_if_none_does(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    daily = import_with_home("airflow_dags.clickstream_pipeline_dag", tmp_path_factory.mktemp("airflow")).dag
+    find, ask, record = (daily.get_task(name) for name in ("find_waiting_models", "ask_for_approval", "record_run"))
+    assert (find.upstream_task_ids, find.trigger_rule.value) == ({"check_segments"}, "all_success")
+    assert "find_waiting_models" in ask.upstream_task_ids
+    assert (ask.is_mapped, ask.trigger_rule.value) == (True, "all_success")
+    asked = {name: ask.partial_kwargs[name] for name in ("trigger_dag_id", "skip_when_already_exists")}
+    assert asked == {"trigger_dag_id": "approve_model", "skip_when_already_exists": True}
+    assert "wait_for_completion" not in ask.partial_kwargs
+    # Skipped where no model waits, and where a run of that name exists.
+    assert "ask_for_approval" in record.upstream_task_ids
+    assert record.trigger_rule.value == "none_failed"
 
+
+@pytest.mark.parametrize("needs_approval", [True, False])
+def test_the_setting_is_the_default_of_the_daily_runs_parameter(tmp_path: Path, needs_approval: bool) -> None:
     def alter(pipeline: dict[str, Any]) -> None:
         pipeline["segmentation"]["training"]["needs_approval"] = needs_approval
 
     code = (
-        "import json; from airflow_dags.clickstream_pipeline_dag import dag; print(json.dumps({t.task_id: "
-        "[sorted(t.upstream_task_ids), t.trigger_rule.value, t.is_mapped and {k: v for k, v in t.partial_kwargs.items()"
-        " if k in ('trigger_dag_id', 'skip_when_already_exists', 'wait_for_completion')}] for t in dag.tasks}))"
+        "from airflow_dags.clickstream_pipeline_dag import dag; param = dag.params.get_param('needs_approval'); "
+        "print(param.value, param.schema['type'])"
     )
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("AIRFLOW", "LAKEHOUSE"))}
+    altered = write_altered(tmp_path, CONFIG_DIR / "pipeline.yaml", alter)
     result = subprocess.run(
         [sys.executable, "-c", code],
         cwd=PROJECT_ROOT,
-        env=environment
-        | {
-            "AIRFLOW_HOME": str(folder),
-            "LAKEHOUSE_PIPELINE": write_altered(folder, CONFIG_DIR / "pipeline.yaml", alter),
-        },
+        env=environment | {"AIRFLOW_HOME": str(tmp_path), "LAKEHOUSE_PIPELINE": altered},
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
     )
     assert result.returncode == 0, result.stderr[-2000:]
-    found: dict[str, Any] = json.loads(result.stdout.splitlines()[-1])
-    return found
-
-
-def test_the_daily_run_asks_only_where_approval_is_needed_and_is_recorded_whether_it_asked_or_not(
-    tmp_path: Path,
-) -> None:
-    without, with_approval = daily_tasks(tmp_path, False), daily_tasks(tmp_path, True)
-    added = {name: task for name, task in with_approval.items() if name not in without}
-    assert added == {
-        "find_waiting_models": [["check_segments"], "all_success", False],
-        "ask_for_approval": [
-            ["find_waiting_models"],
-            "all_success",
-            {"trigger_dag_id": "approve_model", "skip_when_already_exists": True},
-        ],
-    }
-    upstream, rule, _ = with_approval.pop("record_run")
-    before, rule_before, _ = without.pop("record_run")
-    assert upstream == sorted([*before, "ask_for_approval"])
-    # Skipped where no model waits, and where a run of that name exists.
-    assert (rule, rule_before) == ("none_failed", "all_success")
-    assert with_approval == without | added
+    assert result.stdout.splitlines()[-1] == f"{needs_approval} boolean"
 
 
 def test_each_waiting_model_is_one_run_named_by_it(

@@ -42,7 +42,8 @@ CHAIN = [
     ["wait_for_earlier_dates"],
     ["user_segmentation_ml"],
     ["check_segments"],
-    ["create_views.quarantined_events", "create_views.segments_current"],
+    ["create_views.quarantined_events", "create_views.segments_current", "find_waiting_models"],
+    ["ask_for_approval"],
     ["record_run"],
     ["record_failure"],
 ]
@@ -78,10 +79,10 @@ class XComs:
         return RETURNED[task_ids]
 
 
-def rendered(dag: DAG, task_id: str, field: str) -> Any:
+def rendered(dag: DAG, task_id: str, field: str, **params: Any) -> Any:
     """A field of a task as the run of the first of April 2025 sees it; its other dates are all different."""
     task = dag.get_task(task_id)
-    accepted = {"accept_gap": True, "accept_new_topic": False}
+    accepted = {"accept_gap": True, "accept_new_topic": False, "needs_approval": True}
     context: Any = {
         "data_interval_start": dt.datetime(2025, 4, 1, tzinfo=dt.UTC),
         "data_interval_end": dt.datetime(2025, 4, 2, tzinfo=dt.UTC),
@@ -90,7 +91,8 @@ def rendered(dag: DAG, task_id: str, field: str) -> Any:
         "run_id": "backfill__1",
         "ti": XComs(),
         "params": {"event_source": "replay", "replay_file": "/data/2019 Oct.csv.gz", "events": 500, "force": True}
-        | accepted,
+        | accepted
+        | params,
     }
     return task.render_template(getattr(task, field), context)
 
@@ -193,10 +195,13 @@ def test_each_choice_of_the_event_source_is_a_task_that_the_branch_can_take(dag:
 
 def test_landing_runs_although_two_of_the_three_sources_are_skipped(dag: DAG) -> None:
     assert dag.get_task("land_raw_events").trigger_rule == "none_failed_min_one_success"
-    others = {task.trigger_rule.value: task.task_id for task in dag.tasks if task.task_id != "land_raw_events"}
-    # A check that only warns is skipped.
-    assert others.pop("none_failed") == "wait_for_earlier_dates"
-    assert others.pop("one_failed") == "record_failure"
+    others: dict[str, set[str]] = {}
+    for task in dag.tasks:
+        if task.task_id != "land_raw_events":
+            others.setdefault(task.trigger_rule.value, set()).add(task.task_id)
+    # A check that only warns is skipped, and so is what asks for approval where no model waits.
+    assert others.pop("none_failed") == {"wait_for_earlier_dates", "record_run"}
+    assert others.pop("one_failed") == {"record_failure"}
     assert set(others) == {"all_success"}
 
 
@@ -232,7 +237,10 @@ def test_each_job_understands_the_arguments_that_its_task_gives_it(dag: DAG) -> 
         (first, [dt.date(2025, 3, 30), dt.date(2025, 4, 2)]),
     ]
     segment = user_segmentation_ml.parse_arguments(rendered(dag, "user_segmentation_ml", "application_args"))
-    assert segment.start_date == first
+    assert (segment.start_date, segment.needs_approval) == (first, True)
+    not_asked = rendered(dag, "user_segmentation_ml", "application_args", needs_approval=False)
+    assert user_segmentation_ml.parse_arguments(not_asked).needs_approval is False
+    assert user_segmentation_ml.parse_arguments([]).needs_approval is None
     assert (transform.force, segment.force) == (True, True)
 
 

@@ -143,7 +143,7 @@ def test_an_unreachable_broker_is_a_clear_error_within_seconds(command: list[str
         text=True,
         timeout=PROCESS_SECONDS,
         check=False,
-        cwd=Path(__file__).parents[3],
+        cwd=Path(__file__).parents[2],
     )
     assert done.returncode == 1
     assert "no Kafka broker answers at 127.0.0.1:1" in done.stderr

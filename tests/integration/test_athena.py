@@ -21,7 +21,7 @@ from pyathena.pandas.cursor import PandasCursor
 from pyiceberg.catalog import Catalog
 from pyiceberg.transforms import IdentityTransform
 
-from tests.integration.shared_stack.test_stack import catalog
+from tests.integration.test_stack import catalog
 from tests.running_stack import RunningStack, wait_until
 
 __all__ = ["catalog"]
