@@ -49,7 +49,7 @@ clean: $(VENV)/python ## stop the services and delete their state
 $(VENV)/python:
 	@echo 'nothing is installed yet: run `make setup`' >&2; exit 1
 
-check: setup ## lint, types and unit tests: a quarter of an hour on two cores
+check: setup ## lint, types and unit tests, without Spark
 	@$(VENV)/ruff check .
 	@$(VENV)/ruff format --check .
 	@$(VENV)/mypy
@@ -63,7 +63,7 @@ test: setup ## lint, types and every test, with a few faults; they start stacks 
 
 soak: setup ## 50 kill -9 and every outage, then a table of them: FAULTS_KILLS=50, FAULTS_SEED=the seed of a failed one
 	@FAULTS_KILLS=$${FAULTS_KILLS:-50} ANY_ORDER_EXAMPLES=10 \
-		$(VENV)/pytest tests/faults tests/unit/spark_jobs/test_any_order.py tests/integration/test_any_order.py
+		$(VENV)/pytest tests/faults tests/lake/test_any_order.py tests/integration/test_any_order.py
 
 bench: setup ## measure
 	@$(VENV)/python -m tests.benchmarks.run

@@ -35,7 +35,8 @@ def open_catalog(settings: Settings) -> Catalog:
     """PyIceberg's catalog on the Glue endpoint of the environment."""
     from pyiceberg.catalog import load_catalog  # a second to import, which who only asks for properties is spared
 
-    return load_catalog(CATALOG, **catalog_properties(settings))
+    patience = {"s3.retry-strategy-impl": "config.s3_retries.PatientS3Retries"}
+    return load_catalog(CATALOG, **catalog_properties(settings) | patience)
 
 
 def count_partition_rows(table: Table, snapshot_id: int | None = None) -> dict[dt.date, int]:

@@ -66,11 +66,6 @@ def pytest_configure(config: pytest.Config) -> None:
             config.pluginmanager.register(ShowFailures(terminal))
 
 
-def pytest_unconfigure(config: pytest.Config) -> None:
-    if not hasattr(config, "workerinput"):
-        spark_server.stop_server()
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What needs no stack runs first: it fails sooner, and never sees the environment of a stack. Faults come last."""
 

@@ -1,13 +1,13 @@
 """One Spark Connect server for a whole test run: for both processes of pytest, and for jobs that they start.
 
-The first test that needs Spark starts it; who runs the tests stops it at the end. `SPARK_REMOTE` names it.
+The first test that needs Spark starts it; it ends with the run. `SPARK_REMOTE` names it.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
-import signal
+import shlex
 import socket
 import subprocess
 import sys
@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
+import config
 from infra.local.class_archive import ARCHIVE, class_path_variables
 from infra.local.java import find_java_home
 from infra.local.spark_connect import connect_command
@@ -33,6 +34,7 @@ SETTINGS = {
     "spark.sql.codegen.wholeStage": "false",
     "spark.sql.codegen.factoryMode": "NO_CODEGEN",
     "spark.sql.adaptive.enabled": "false",
+    "spark.python.sql.dataFrameDebugging.enabled": "false",
     "spark.connect.session.manager.defaultSessionTimeout": "60m",
     "spark.cleaner.periodicGC.interval": "5min",
 }
@@ -42,6 +44,7 @@ def prepare_run() -> Path:
     """The folder that the processes of this run share, made by the first of them."""
     if FOLDER not in os.environ:
         os.environ[FOLDER] = tempfile.mkdtemp(prefix="lakehouse-tests-")
+        (Path(os.environ[FOLDER]) / "run.pid").write_text(str(os.getpid()))
     return Path(os.environ[FOLDER])
 
 
@@ -61,8 +64,9 @@ def start_server(folder: Path, port: int) -> None:
     """Start it, and wait until it answers."""
     log4j, log = folder / "log4j2.properties", folder / "spark.log"
     log4j.write_text(LOG_SETTINGS)
+    spark = config.load("local").environment.spark
     archive = [f"-XX:SharedArchiveFile={ARCHIVE}"] if ARCHIVE.exists() else []
-    java_options = [f"-Dlog4j2.configurationFile={log4j}", "-XX:+UseParallelGC", *archive]
+    java_options = [f"-Dlog4j2.configurationFile={log4j}", *shlex.split(spark.java_options), *archive]
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("SPARK_", "PYSPARK_"))}
     # The keys of a stack that a test starts later; its endpoint checks none.
     keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": "us-east-1"}
@@ -75,14 +79,14 @@ def start_server(folder: Path, port: int) -> None:
     }
     with log.open("w") as output:
         server = subprocess.Popen(
-            connect_command(HOST, port, "local[2]", "3g", java_options, SETTINGS),
+            connect_command(HOST, port, spark.master, spark.driver_memory, java_options, SETTINGS),
             env=variables,
             cwd=folder,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    (folder / "spark.pid").write_text(str(server.pid))
+    stop_with_the_run(server.pid, int((folder / "run.pid").read_text()))
     deadline = time.monotonic() + READY_SECONDS
     while not answers(port):
         if server.poll() is not None or time.monotonic() > deadline:
@@ -90,13 +94,10 @@ def start_server(folder: Path, port: int) -> None:
         time.sleep(0.2)
 
 
-def stop_server() -> None:
-    """Stop the run's server, where one was started."""
-    folder = os.environ.pop(FOLDER, None)
-    pid = Path(folder) / "spark.pid" if folder else None
-    if pid and pid.exists():
-        with suppress(ProcessLookupError):
-            os.killpg(int(pid.read_text()), signal.SIGTERM)
+def stop_with_the_run(server: int, run: int) -> None:
+    """Stop the server when the run has ended, however it ended: a killed one cannot do so itself."""
+    watch = f"while kill -0 {run} 2>/dev/null && kill -0 {server} 2>/dev/null; do sleep 1; done; kill {server}"
+    subprocess.Popen(["sh", "-c", watch], stderr=subprocess.DEVNULL, start_new_session=True)
 
 
 def answers(port: int) -> bool:

@@ -20,6 +20,7 @@ from confluent_kafka import Producer
 from pyiceberg.catalog import Catalog
 
 from infra.local.airflow_runs import FINISHED, AirflowApi, run_dates
+from tests import spark_server
 from tests.running_stack import RunningStack, athena_cursor, wait_until
 
 DATE = dt.date(2025, 6, 10)
@@ -41,8 +42,10 @@ def one_date(stack: RunningStack) -> None:
     run_dates(stack.layout, DATE, DATE, conf)
 
 
-def submit(stack: RunningStack, job: str, *arguments: str) -> str:
-    return stack.run("spark-submit", f"spark_jobs/{job}.py", *arguments).stdout
+def run_job(stack: RunningStack, job: str, *arguments: str) -> str:
+    """What a job prints that runs in the warm Spark of the tests."""
+    remote = spark_server.ensure_server()
+    return stack.run("python", f"spark_jobs/{job}.py", *arguments, SPARK_REMOTE=remote).stdout
 
 
 def rows(catalog: Catalog, table: str, row_filter: str = "true") -> list[dict[str, Any]]:
@@ -89,7 +92,7 @@ def test_make_rollback_takes_a_date_back_and_pipeline_runs_shows_it(stack: Runni
         return {file["file_path"] for file in found if file["partition"]["event_date"] == DATE}
 
     before = files()
-    submit(stack, "transform_clickstream", "--start-date", str(DATE))
+    run_job(stack, "transform_clickstream", "--start-date", str(DATE))
     assert not files() & before
     printed = stack.run("make", "rollback", "TABLE=events", f"DATE={DATE}").stdout
     assert files() == before
@@ -120,7 +123,7 @@ def test_make_requeue_brings_back_what_was_lost_and_counts_nothing_twice(stack: 
     publish(
         stack, clean["user_id"], [json.dumps(event | {"event_id": one}).encode() for one in (clean["event_id"], new_id)]
     )
-    assert json.loads(submit(stack, "land_raw_events").splitlines()[-1])["landed"] == 2
+    assert json.loads(run_job(stack, "land_raw_events").splitlines()[-1])["landed"] == 2
 
     where = "payload_text LIKE '%requeued%'"
     command = ["make", "requeue", f"WHERE=error_type = 'bad_price' AND {where}"]
@@ -128,13 +131,13 @@ def test_make_requeue_brings_back_what_was_lost_and_counts_nothing_twice(stack: 
     command.append("PAYLOAD=replace(payload_text, '\"price\": -', '\"price\": ')")
     assert "dry run: nothing was published" in stack.run(*command, "DRY_RUN=1").stdout
     assert "2 published to clickstream" in stack.run(*command).stdout
-    assert json.loads(submit(stack, "land_raw_events").splitlines()[-1])["landed"] == 2
+    assert json.loads(run_job(stack, "land_raw_events").splitlines()[-1])["landed"] == 2
     assert "nothing to publish" in stack.run(*command).stdout
     with athena_cursor(stack) as cursor:
         cursor.execute(f"SELECT count(*), count(requeued_at) FROM quarantined_events WHERE {where}")
         assert cursor.fetchall() == [(2, 2)]
 
-    submit(stack, "transform_clickstream", "--start-date", str(DATE))
+    run_job(stack, "transform_clickstream", "--start-date", str(DATE))
     built = rows(catalog, "events", NEARBY)
     after = {row["event_id"]: row for row in built}
     assert len(built) == len(after) == len(before) + 1
@@ -150,14 +153,14 @@ def test_maintenance_leaves_rows_and_the_position_of_landing_as_they_are(stack: 
     before = {table: sorted(map(str, rows(catalog, table))) for table in tables}
     run_dag(stack, "maintain_tables", {})
     assert {table: sorted(map(str, rows(catalog, table))) for table in tables} == before
-    assert json.loads(submit(stack, "land_raw_events").splitlines()[-1])["landed"] == 0
+    assert json.loads(run_job(stack, "land_raw_events").splitlines()[-1])["landed"] == 0
 
 
 @pytest.mark.usefixtures("one_date")
 def test_a_model_of_other_settings_waits_for_a_person(stack: RunningStack, catalog: Catalog) -> None:
     """The one that the daily run has trained under needs_approval takes over only where there was none before it."""
     arguments = ("--start-date", str(DATE), "--num-clusters", "5", "--needs-approval")
-    submit(stack, "user_segmentation_ml", *arguments)
+    run_job(stack, "user_segmentation_ml", *arguments)
     earlier = rows(catalog, "model_runs", f"trained_on < '{DATE}'")
     of_the_run, asked = sorted(rows(catalog, "model_runs", f"trained_on = '{DATE}'"), key=lambda row: int(row["k"]))
     assert (asked["k"], asked["decision"], asked["champion_from"]) == (5, "waiting", None)

@@ -24,6 +24,7 @@ from infra.local import service
 from infra.local.athena.named_queries import publish_named_queries
 from infra.local.athena.query_command import open_athena
 from infra.local.dashboard import make_work_group, streamlit_command
+from tests import spark_server
 from tests.altered_settings import write_altered
 from tests.running_stack import RunningStack, free_ports, wait_until
 
@@ -42,7 +43,8 @@ def lake(stack: RunningStack, tmp_path_factory: pytest.TempPathFactory) -> Itera
         athena = open_athena(settings)
         make_work_group(athena, settings)
         publish_named_queries(athena, settings)
-        running.run("python", "-m", "tests.integration.dashboard.small_lake")
+        remote = spark_server.ensure_server()
+        running.run("python", "-m", "tests.integration.dashboard.small_lake", SPARK_REMOTE=remote)
         yield running
         publish_named_queries(athena, stack.settings)
 
