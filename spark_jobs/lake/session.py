@@ -13,6 +13,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.utils import is_remote
 
 from config import Settings
+from spark_jobs.lake.connect_models import defer_release, release_models
 
 # Of the whole Spark application: a Connect server is started with it (`STATIC_SETTINGS`), a session cannot change it.
 STATIC_SETTINGS = {
@@ -55,6 +56,7 @@ def open_session(app_name: str, settings: Settings) -> Iterator[SparkSession]:
     for key, value in conf.items():
         builder = builder.config(key, value)
     spark = builder.getOrCreate()
+    defer_release()
     try:
         yield spark
     finally:
@@ -70,3 +72,4 @@ def persisted(frame: DataFrame) -> Iterator[DataFrame]:
         yield kept
     finally:
         kept.unpersist()
+        release_models(frame.sparkSession)

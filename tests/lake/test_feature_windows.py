@@ -45,9 +45,10 @@ def test_windows_count_whole_days_and_no_later_date(spark: SparkSession) -> None
     assert row.days_since_last_event == 0.5
 
 
-def test_no_feature_takes_a_round_through_python(spark: SparkSession) -> None:
+def test_no_feature_takes_a_round_through_python(spark: SparkSession, capsys: pytest.CaptureFixture[str]) -> None:
     features = build_features(daily_rows(spark, {"event_date": date(2025, 4, 1)}), [date(2025, 4, 1)])
-    plan = features._jdf.queryExecution().toString()
+    features.explain(extended=True)
+    plan = capsys.readouterr().out
     assert "Aggregate" in plan
     assert "Python" not in plan
 
