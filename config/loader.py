@@ -46,6 +46,9 @@ class Aws:
 
 @dataclass(frozen=True, config=_STRICT)
 class Spark:
+    """`remote` is a Spark Connect server (`sc://host:port`) for the jobs of this environment; null: a JVM for each."""
+
+    remote: str | None
     master: str
     driver_memory: str
     java_options: str

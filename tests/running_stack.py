@@ -31,6 +31,7 @@ from infra.local.service import tail
 from infra.local.services import services
 from infra.local.stack import READY_TIMEOUT_SECONDS, start_services
 from infra.local.supervision import Supervisor
+from tests import spark_server
 
 EPOCH = datetime.fromtimestamp(0, UTC)
 STORAGE = ("kafka", "aws")
@@ -180,14 +181,15 @@ def stack_command(*arguments: str, environment_file: Path, timeout: float = 240)
     )
 
 
-def write_environment(folder: Path) -> Path:
-    """An environment like `local`, except for its ports and its state folder."""
+def write_environment(folder: Path, spark_remote: str | None = None) -> Path:
+    """An environment like `local`, but for ports, bucket, state folder, and where its jobs find Spark."""
     content = yaml.safe_load((CONFIG_DIR / "environments" / "local.yaml").read_text(encoding="utf-8"))
     ports = content["stack"]["ports"]
     content["stack"] |= {
         "state_dir": str(folder / "state of the stack"),
         "ports": dict(zip(ports, free_ports(len(ports)), strict=True)),
     }
+    content["spark"]["remote"] = spark_remote
     # A bucket of its own: in a warm Spark, Hadoop keeps a client for each bucket, whatever its endpoint is by now.
     content["aws"]["bucket"] = f"lakehouse-{content['stack']['ports']['aws']}"
     content["mlflow_tracking_uri"] = str(folder / "mlflow")
@@ -216,9 +218,9 @@ def wait_until(condition: Callable[[], bool], seconds: float = 180) -> None:
 
 
 @contextmanager
-def open_stack(folder: Path) -> Iterator[RunningStack]:
+def open_stack(folder: Path, spark_remote: str | None = None) -> Iterator[RunningStack]:
     """A stack on ports and in a folder of its own; LAKEHOUSE_ENV points at it. It is down at the end."""
-    file = write_environment(folder)
+    file = write_environment(folder, spark_remote)
     before = os.environ.get("LAKEHOUSE_ENV")
     os.environ["LAKEHOUSE_ENV"] = str(file)
     layout = open_layout()
@@ -235,8 +237,8 @@ def open_stack(folder: Path) -> Iterator[RunningStack]:
 
 @contextmanager
 def start_stack(folder: Path) -> Iterator[RunningStack]:
-    """The whole stack."""
-    with open_stack(folder) as running:
+    """The whole stack; its jobs, those of Airflow too, work in the warm Spark of the tests."""
+    with open_stack(folder, spark_server.ensure_server()) as running:
         running.start()
         yield running
 

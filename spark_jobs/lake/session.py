@@ -1,4 +1,6 @@
-"""The Spark session of a job: a classic one, that of `spark-submit`, or a Spark Connect client (`SPARK_REMOTE`).
+"""The Spark session of a job: a classic one, that of `spark-submit`, or a Spark Connect client.
+
+A client it is where `SPARK_REMOTE`, or `spark.remote` of the environment's file, names a server.
 
 Whoever opens a session stops it. A job that is called where a session is active works in that one and leaves it open.
 """
@@ -10,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql.utils import is_remote
 
 from config import Settings
 from spark_jobs.lake.connect_models import defer_release, release_models
@@ -50,7 +51,11 @@ def open_session(app_name: str, settings: Settings) -> Iterator[SparkSession]:
     active = SparkSession.getActiveSession()
     builder = SparkSession.builder.appName(app_name)
     conf = session_settings(settings)
-    if active is None and not (is_remote() or "SPARK_REMOTE" in os.environ):
+    remote = os.environ.get("SPARK_REMOTE") or settings.environment.spark.remote
+    if active is None and remote:
+        os.environ.pop("MASTER", None)  # as spark-submit sets it; PySpark refuses to know both
+        builder = builder.remote(remote)
+    elif active is None:
         # Where in Python a column was made costs as much as making it; an error names the column and the job's line.
         conf |= {**STATIC_SETTINGS, "spark.python.sql.dataFrameDebugging.enabled": "false"}
     for key, value in conf.items():

@@ -17,7 +17,7 @@ import yaml
 from config.catalog import open_catalog
 from config.loader import CONFIG_DIR, PROJECT_ROOT
 from spark_jobs.transform_clickstream import BUILT
-from tests.running_stack import RunningStack
+from tests.running_stack import RunningStack, inherited_variables
 
 DATES = [dt.date(2025, 5, day) for day in (1, 2, 3, 4)]
 EVENTS_PER_DATE = 50_000
@@ -37,7 +37,7 @@ class Lake:
         self.stack.run(*self.command(job, *arguments), timeout=900, LAKEHOUSE_PATHS=self.paths_file)
 
     def start(self, job: str, *arguments: str) -> subprocess.Popen[bytes]:
-        environment = {**os.environ, **self.stack.environment, "LAKEHOUSE_PATHS": self.paths_file}
+        environment = {**inherited_variables(), **self.stack.environment, "LAKEHOUSE_PATHS": self.paths_file}
         return subprocess.Popen(self.command(job, *arguments), env=environment, cwd=PROJECT_ROOT)
 
     def command(self, job: str, *arguments: str) -> list[str]:

@@ -27,7 +27,6 @@ from spark_jobs.lake.tables import (
     USER_FEATURES,
     USER_SEGMENTS,
 )
-from tests import spark_server
 from tests.altered_settings import work_little, write_altered
 from tests.running_stack import RunningStack
 
@@ -83,11 +82,11 @@ def test_a_date_is_the_same_in_every_kind_of_session(stack: RunningStack, topic:
 
     pipeline = write_altered(tmp_path, CONFIG_DIR / "pipeline.yaml", alter)
     master = stack.settings.environment.spark.master
-    connect = {"SPARK_REMOTE": spark_server.ensure_server()}
+    cold = write_altered(tmp_path, stack.layout.environment_file, lambda content: content["spark"].update(remote=None))
     ways: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
-        "classic": (("python", PROGRAM), {}),
-        "submit": (("spark-submit", "--master", master, PROGRAM), {}),
-        "connect": (("python", PROGRAM), connect),
+        "classic": (("python", PROGRAM), {"LAKEHOUSE_ENV": cold}),
+        "submit": (("spark-submit", "--master", master, PROGRAM), {"LAKEHOUSE_ENV": cold}),
+        "connect": (("python", PROGRAM), {}),
     }
     kinds, tables = {}, {}
     for way, (command, variables) in ways.items():

@@ -20,7 +20,6 @@ from confluent_kafka import Producer
 from pyiceberg.catalog import Catalog
 
 from infra.local.airflow_runs import FINISHED, AirflowApi, run_dates
-from tests import spark_server
 from tests.running_stack import RunningStack, athena_cursor, wait_until
 
 DATE = dt.date(2025, 6, 10)
@@ -43,9 +42,8 @@ def one_date(stack: RunningStack) -> None:
 
 
 def run_job(stack: RunningStack, job: str, *arguments: str) -> str:
-    """What a job prints that runs in the warm Spark of the tests."""
-    remote = spark_server.ensure_server()
-    return stack.run("python", f"spark_jobs/{job}.py", *arguments, SPARK_REMOTE=remote).stdout
+    """What a job prints."""
+    return stack.run("python", f"spark_jobs/{job}.py", *arguments).stdout
 
 
 def rows(catalog: Catalog, table: str, row_filter: str = "true") -> list[dict[str, Any]]:

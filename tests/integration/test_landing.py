@@ -33,7 +33,7 @@ from spark_jobs.lake.tables import RAW_EVENTS
 from spark_jobs.land_raw_events import Accepted, LandingError, land
 from spark_jobs.requeue_quarantined import parse_arguments, requeue
 from tests.altered_settings import write_altered
-from tests.running_stack import RunningStack, wait_until
+from tests.running_stack import RunningStack, inherited_variables, wait_until
 
 DATABASE = "landing_test"
 SEEN_AT_MS = 1_743_498_000_000  # 2025-04-01 09:00 UTC
@@ -127,7 +127,7 @@ def start_landing(stack: RunningStack, topic: Topic, **variables: str) -> subpro
     """The job in a process of its own, in a process group of its own."""
     return subprocess.Popen(
         [sys.executable, "-c", LAND, "--topic", topic.name],
-        env={**os.environ, **stack.environment, **variables},
+        env={**inherited_variables(), **stack.environment, **variables},
         cwd=PROJECT_ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

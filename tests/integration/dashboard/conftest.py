@@ -24,9 +24,8 @@ from infra.local import service
 from infra.local.athena.named_queries import publish_named_queries
 from infra.local.athena.query_command import open_athena
 from infra.local.dashboard import make_work_group, streamlit_command
-from tests import spark_server
 from tests.altered_settings import write_altered
-from tests.running_stack import RunningStack, free_ports, wait_until
+from tests.running_stack import RunningStack, free_ports, inherited_variables, wait_until
 
 NAME = "small_lake"
 
@@ -43,8 +42,7 @@ def lake(stack: RunningStack, tmp_path_factory: pytest.TempPathFactory) -> Itera
         athena = open_athena(settings)
         make_work_group(athena, settings)
         publish_named_queries(athena, settings)
-        remote = spark_server.ensure_server()
-        running.run("python", "-m", "tests.integration.dashboard.small_lake", SPARK_REMOTE=remote)
+        running.run("python", "-m", "tests.integration.dashboard.small_lake")
         yield running
         publish_named_queries(athena, stack.settings)
 
@@ -60,7 +58,7 @@ def limit_dashboard(pipeline: dict[str, Any]) -> None:
 def url(lake: RunningStack) -> Iterator[str]:
     """A server as the stack starts it, on the rows of `small_lake`."""
     host, (port,) = lake.layout.stack.bind_host, free_ports(1)
-    environment = {**os.environ, **lake.environment}
+    environment = {**inherited_variables(), **lake.environment}
     with (lake.layout.logs / f"{NAME}.log").open("w") as log:
         server = subprocess.Popen(
             streamlit_command(host, port), env=environment, cwd=PROJECT_ROOT, stdout=log, stderr=subprocess.STDOUT

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 from collections.abc import Iterator
@@ -26,7 +25,7 @@ from tests.browser import (
     wait_for_page,
 )
 from tests.integration.dashboard.small_lake import FIRST, LAST, MIDDLE
-from tests.running_stack import RunningStack
+from tests.running_stack import RunningStack, inherited_variables
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=MISSING)
 
@@ -82,7 +81,7 @@ def test_a_filter_goes_into_the_link_and_a_shared_link_shows_the_same(browser: B
 
 def test_the_pages_are_served_as_the_readme_says(lake: RunningStack, page: Page) -> None:
     command = (VENV / "bin" / "streamlit", "run", "dashboard/streamlit_app.py")
-    environment = {**os.environ, **lake.environment, "PYTHONUNBUFFERED": "1"}
+    environment = {**inherited_variables(), **lake.environment, "PYTHONUNBUFFERED": "1"}
     server = subprocess.Popen(command, env=environment, cwd=PROJECT_ROOT, stdout=subprocess.PIPE, text=True)
     try:
         assert server.stdout

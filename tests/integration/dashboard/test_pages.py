@@ -26,7 +26,7 @@ from infra.local.dashboard import streamlit_command
 from tests.altered_settings import write_altered
 from tests.integration.dashboard.conftest import count_queries, forget
 from tests.integration.dashboard.small_lake import AFTER, FIRST, LAST, LEAVING, LOYAL, MIDDLE, NEW, ODD_USER
-from tests.running_stack import RunningStack, free_ports, wait_until
+from tests.running_stack import RunningStack, free_ports, inherited_variables, wait_until
 
 FOLDER = PROJECT_ROOT / "dashboard" / "app_pages"
 PAGES = sorted(file.stem for file in FOLDER.glob("*.py"))
@@ -385,7 +385,7 @@ def test_narrower_dates_start_no_query_where_rows_are_by_date(lake: RunningStack
 def test_a_server_asks_before_anybody_opens_a_page(lake: RunningStack, tmp_path: Path) -> None:
     pipeline = Path(os.environ["LAKEHOUSE_PIPELINE"])
     altered = write_altered(tmp_path, pipeline, lambda content: content["dashboard"].update(warm_up_seconds=1))
-    environment = {**os.environ, **lake.environment, "LAKEHOUSE_PIPELINE": altered}
+    environment = {**inherited_variables(), **lake.environment, "LAKEHOUSE_PIPELINE": altered}
     command = streamlit_command(lake.layout.stack.bind_host, *free_ports(1))
     before = count_queries(lake)
     server = subprocess.Popen(command, env=environment, cwd=PROJECT_ROOT)
