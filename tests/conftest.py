@@ -18,17 +18,17 @@ from tests.running_stack import RunningStack
 TESTS = Path(__file__).parent
 # What takes longest begins first, so that both processes end together; folders and files below tests/.
 LONGEST_FIRST = (
-    "lake/test_user_segmentation_ml.py",
-    "lake/test_any_order.py",
-    "lake",
-    "unit",
-    "quality",
     # The stories of the one stack, each on what the ones before have left; the kills of test_stack come last.
     "integration/test_empty_lake.py",
     "integration/test_pipeline.py",
     "integration/test_keeping.py",
     "integration/test_backfill.py",
     "integration",
+    "quality",
+    "lake/test_user_segmentation_ml.py",
+    "lake/test_any_order.py",
+    "lake",
+    "unit",
 )
 # Their files share one stack and stay in one process. The faults have a stack in each process.
 SHARED = ("tests/integration",)
@@ -58,6 +58,7 @@ class ShowFailures:
             self._terminal.write_line(f"\n{report.nodeid} failed in its {report.when}:\n{report.longreprtext}")
 
 
+@pytest.hookimpl(trylast=True)  # pytest's own terminal has to be there
 def pytest_configure(config: pytest.Config) -> None:
     terminal = config.pluginmanager.get_plugin("terminalreporter")
     if not hasattr(config, "workerinput"):
@@ -67,7 +68,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What needs no stack runs first: it fails sooner, and never sees the environment of a stack. Faults come last."""
+    """One process has the stack from the beginning, the other all that needs none; faults come last."""
 
     def rank(item: pytest.Item) -> int:
         places = (n for n, part in enumerate(LONGEST_FIRST) if item.path.is_relative_to(TESTS / part))

@@ -35,7 +35,7 @@ from tests import spark_server
 
 EPOCH = datetime.fromtimestamp(0, UTC)
 STORAGE = ("kafka", "aws")
-COMMAND_SECONDS = 900
+COMMAND_SECONDS = 1800
 UP_SECONDS = READY_TIMEOUT_SECONDS + 60
 
 

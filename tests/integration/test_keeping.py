@@ -59,7 +59,7 @@ def run_dag(stack: RunningStack, dag_id: str, conf: dict[str, str]) -> None:
     api.request("PATCH", f"/dags/{dag_id}", json={"is_paused": False})
     run = api.request("POST", f"/dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": conf})["dag_run_id"]
     path = f"/dags/{dag_id}/dagRuns/{run}"
-    wait_until(lambda: api.request("GET", path)["state"] in FINISHED, seconds=600)
+    wait_until(lambda: api.request("GET", path)["state"] in FINISHED, seconds=1200)
     log = api.request("GET", f"{path}/taskInstances/{dag_id}/logs/1", params={"full_content": "true"})
     assert api.request("GET", path)["state"] == "success", json.dumps(log)[-5000:]
     api.request("PATCH", f"/dags/{dag_id}", json={"is_paused": True})
@@ -188,7 +188,7 @@ def test_a_user_forgotten_by_the_dag_is_in_no_file_and_no_rerun_brings_them_back
     assert holding(stack, user) == set()
 
     publish(stack, user, [row["payload"] for row in theirs])
-    stack.run("make", "backfill", f"FROM={DATE}", f"TO={DATE}", f"EVENTS={EVENTS}", timeout=900)
+    stack.run("make", "backfill", f"FROM={DATE}", f"TO={DATE}", f"EVENTS={EVENTS}", timeout=2400)
     assert holding(stack, user) == set()
 
     left = rows(catalog, "raw_events")
@@ -213,9 +213,9 @@ def test_the_daily_run_asks_about_the_waiting_model_and_who_approves_is_obeyed(
     (waiting,) = rows(catalog, "model_runs", f"trained_on = '{DATE}' AND decision = 'waiting' AND k = 5")
     api, path = AirflowApi(stack.layout), f"/dags/approve_model/dagRuns/{waiting['model_id']}"
     asked = f"{path}/taskInstances/ask"
-    wait_until(lambda: api.request("GET", asked)["state"] == "awaiting_input", seconds=180)
+    wait_until(lambda: api.request("GET", asked)["state"] == "awaiting_input", seconds=600)
     api.request("PATCH", f"{asked}/-1/hitlDetails", json={"chosen_options": ["Approve"], "params_input": {}})
-    wait_until(lambda: api.request("GET", path)["state"] in FINISHED, seconds=600)
+    wait_until(lambda: api.request("GET", path)["state"] in FINISHED, seconds=1200)
     assert api.request("GET", path)["state"] == "success"
     (approved,) = [row for row in rows(catalog, "model_runs") if row["model_id"] == waiting["model_id"]]
     assert (approved["decision"], approved["decision_reason"]) == ("champion", "approved by a person")

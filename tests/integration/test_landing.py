@@ -148,7 +148,7 @@ def test_of_two_landings_at_once_each_record_lands_exactly_once(stack: RunningSt
     topic.publish(0, 300)
     topic.publish(1, 200)
     both = [start_landing(stack, topic), start_landing(stack, topic)]
-    said = [process.communicate(timeout=180) for process in both]
+    said = [process.communicate(timeout=600) for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     reports = [json.loads(output.splitlines()[-1]) for output, _ in said]
     assert sorted(report["landed"] for report in reports) == [0, 500]
@@ -203,7 +203,7 @@ def test_a_landing_killed_between_two_commits_loses_and_repeats_nothing(
         commits = [summary for summary in summaries if topic.name in summary.get("kafka-end-offsets", "")]
         return len(commits) >= 2
 
-    wait_until(has_committed_twice, seconds=120)
+    wait_until(has_committed_twice, seconds=300)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     before = topic.landed()

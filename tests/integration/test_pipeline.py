@@ -29,7 +29,7 @@ EVENTS_PER_DATE = 6_000
 DATES = [dt.date(2025, 4, day) for day in (1, 2)]
 AFTER_KILL = dt.date(2025, 4, 3)
 REPLAYED = dt.date(2019, 10, 1)
-RUN_SECONDS = 1200
+RUN_SECONDS = 2400
 BUILT = [table.name for table in TABLES if table.name not in ("raw_events", "model_runs", "pipeline_runs")]
 
 
@@ -230,7 +230,7 @@ def test_after_kill_9_of_kafka_and_s3_a_backfill_goes_on_where_it_was(
     dates = ("--from-date", str(AFTER_KILL), "--to-date", str(AFTER_KILL))
     stack.run("airflow", "backfill", "create", "--dag-id", DAG_ID, *dates, "--dag-run-conf", conf)
     api = AirflowApi(stack.layout)
-    wait_until(lambda: [run.state for run in api.backfill_runs(AFTER_KILL, AFTER_KILL)] == ["success"], seconds=600)
+    wait_until(lambda: [run.state for run in api.backfill_runs(AFTER_KILL, AFTER_KILL)] == ["success"], seconds=1200)
     run = rows(catalog, stack, "pipeline_runs", f"event_date = '{AFTER_KILL}'")[0]
     manifest = read_manifest(stack.settings, AFTER_KILL)
     assert manifest is not None

@@ -24,7 +24,7 @@ DAY = dt.date(2025, 4, 10)
 
 DATE = [("event_date", pa.date32())]
 SNAPSHOT = [("snapshot_date", pa.date32())]
-# The columns that the audit reads or writes, as spark_jobs/tables.py names them.
+# The columns that the audit reads or writes, as spark_jobs/lake/tables.py names them.
 COLUMNS: dict[str, list[tuple[str, pa.DataType]]] = {
     "raw_events": [
         ("partition", pa.int32()),
