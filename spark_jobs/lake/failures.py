@@ -25,7 +25,7 @@ P = ParamSpec("P")
 _PATTERNS = {
     "disk": r"No space left on device",
     "Spark Connect": r"StatusCode\.UNAVAILABLE",
-    "Glue": r"services\.glue|Service: Glue|\(\w+\) when calling the \w+ operation",
+    "Glue": r"services\.glue|Service: Glue|\((5\d\d|Internal\w+|ServiceUnavailable\w*|Throttling\w*)\) when calling",
     "S3": r"software\.amazon\.awssdk|hadoop\.fs\.s3a|AWS Error [A-Z_]+|endpoint URL: ",
     "Kafka": r"org\.apache\.kafka",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from itertools import count
 
 from pyiceberg.catalog import Catalog
@@ -56,23 +57,30 @@ _PLAIN = {
 
 def ensure_table(catalog: Catalog, path: tuple[str, str], table: Table) -> None:
     """Create what is missing: database, table with every comment, columns that an earlier version lacked."""
+    existing = _find_table(catalog, path)
+    if existing is None:
+        _create_table(catalog, path, table)
+    _add_missing_columns(existing or catalog.load_table(path), table)
+
+
+def _find_table(catalog: Catalog, path: tuple[str, str]) -> IcebergTable | None:
     try:
-        loaded = catalog.load_table(path)
+        return catalog.load_table(path)
     except NoSuchTableError:
-        catalog.create_namespace_if_not_exists(path[0])
-        # Spark reads a table's comment in the one property, Glue in the other.
-        comments = {"comment": table.comment, "Description": table.comment}
-        try:
-            catalog.create_table(
-                path,
-                to_iceberg_schema(table),
-                partition_spec=to_partition_spec(table),
-                properties=_TABLE_PROPERTIES | comments,
-            )
-            return
-        except TableAlreadyExistsError:  # another job was faster
-            loaded = catalog.load_table(path)
-    _add_missing_columns(loaded, table)
+        return None
+
+
+def _create_table(catalog: Catalog, path: tuple[str, str], table: Table) -> None:
+    catalog.create_namespace_if_not_exists(path[0])
+    # Spark reads a table's comment in the one property, Glue in the other.
+    comments = {"comment": table.comment, "Description": table.comment}
+    with suppress(TableAlreadyExistsError):  # another job was faster
+        catalog.create_table(
+            path,
+            to_iceberg_schema(table),
+            partition_spec=to_partition_spec(table),
+            properties=_TABLE_PROPERTIES | comments,
+        )
 
 
 def _add_missing_columns(loaded: IcebergTable, table: Table) -> None:

@@ -91,7 +91,7 @@ def start_aws_proxy(bind_host: str, endpoint_port: int, randomness: random.Rando
         disable_nagle_algorithm = True
 
         def handle_request(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            body = self.read_body()
             action = self.headers.get("X-Amz-Target")
             if action is None:
                 proxy.wait()
@@ -103,6 +103,18 @@ def start_aws_proxy(bind_host: str, endpoint_port: int, randomness: random.Rando
             if number:
                 proxy.act(number, is_done=True)
             self.answer(status, headers, content)
+
+        def read_body(self) -> bytes:
+            """As a whole, also where it comes in chunks, as PyArrow sends it."""
+            if "chunked" not in self.headers.get("Transfer-Encoding", "").lower():
+                return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            chunks = []
+            while size := int(self.rfile.readline().partition(b";")[0], 16):
+                chunks.append(self.rfile.read(size))
+                self.rfile.readline()
+            while self.rfile.readline().strip():  # trailers
+                pass
+            return b"".join(chunks)
 
         def forward(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
             connection = http.client.HTTPConnection(bind_host, endpoint_port, timeout=FORWARD_SECONDS)
