@@ -33,7 +33,7 @@ class Group:
 def describe_groups(
     users: DataFrame, by: Sequence[str], features: Sequence[str]
 ) -> tuple[list[Group], dict[str, float]]:
-    """The groups, and the mean of each feature over all users."""
+    """The groups, and the mean of each feature over all users, of those that anybody has."""
     means = [F.avg(name).alias(f"mean_{name}") for name in features]
     spreads = [F.stddev_pop(name).alias(f"spread_{name}") for name in features]
     everybody = users.agg(*means, *spreads).collect()[0]
@@ -48,7 +48,9 @@ def describe_groups(
                 deviations={name: _deviation(value, everybody, name) for name, value in found.items()},
             )
         )
-    return groups, {name: everybody[f"mean_{name}"] for name in features}
+    # Rounded as the groups' means are: where all are in one group, that group is neither above nor below.
+    averages = {name: everybody[f"mean_{name}"] for name in features}
+    return groups, {name: round(mean, DIGITS) for name, mean in averages.items() if mean is not None}
 
 
 def profile_segments(
@@ -81,7 +83,8 @@ def profile_segments(
 
 def _deviation(value: float, everybody: Row, name: str) -> float:
     spread = everybody[f"spread_{name}"]
-    return round((value - everybody[f"mean_{name}"]) / spread, DIGITS) if spread else 0.0
+    deviation = round((value - everybody[f"mean_{name}"]) / spread, DIGITS) if spread else 0.0
+    return deviation or 0.0  # not -0.0
 
 
 def introduce(segment_id: int, given_name: str, words: SegmentWords) -> str:
