@@ -82,3 +82,11 @@ def test_users_without_a_value_do_not_count_in_its_mean_and_a_segment_without_an
         profile_segments(scored(spark, *rows), ("a", "b"), WORDS, {}).collect(), key=lambda r: r.segment_id
     )
     assert (first.centroid, second.centroid) == ({"a": 2.0}, {"b": 4.0})
+
+
+def test_a_segment_of_all_users_is_not_below_their_average_by_its_last_digit(spark: SparkSession) -> None:
+    rows = [(1, 0.1, 0.0, 0.0, 0.0), (1, 0.2, 0.0, 0.0, 0.0)]
+    assert (0.1 + 0.2) / 2 > 0.15  # a mean as doubles give it
+    (profile,) = profile_segments(scored(spark, *rows), ("a",), WORDS, {}).collect()
+    assert profile.story == "They do a. They are above average in doing a (15%, not 15%)."
+    assert str(profile.deviations["a"]) == "0.0"
