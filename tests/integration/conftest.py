@@ -36,6 +36,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
 
 
 def alter(pipeline: dict[str, Any]) -> None:
-    """Little work, and two dates at a time where a backfill has more than one."""
+    """Little work, two dates at a time where a backfill has more than one, and models of the users of a single date."""
     work_little(pipeline)
+    pipeline["segmentation"]["min_sessions"] = 1
     pipeline["schedule"]["parallel_dates"] = 2
