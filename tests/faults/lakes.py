@@ -32,6 +32,7 @@ from spark_jobs.lake.notes import JOB_STARTED_MS, RUN_DATE
 from spark_jobs.lake.tables import TABLES
 from tests.altered_settings import work_little, write_altered
 from tests.faults.aws_proxy import AwsProxy
+from tests.row_text import to_text
 from tests.running_stack import Ended, Running, RunningStack
 
 EVENTS = 2_000
@@ -94,7 +95,7 @@ class Lake:
         texts = {}
         for name in COMPARED:
             rows = self.rows(name, RECORD_COLUMNS if name == "raw_events" else ("*",))
-            texts[name] = [str({k: v for k, v in row.items() if k != "artifact"}) for row in rows]
+            texts[name] = [to_text(row, without={"artifact"}) for row in rows]
         return texts
 
     def rows(self, table: str, columns: tuple[str, ...] = ("*",)) -> list[dict[str, Any]]:

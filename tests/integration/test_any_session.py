@@ -28,6 +28,7 @@ from spark_jobs.lake.tables import (
     USER_SEGMENTS,
 )
 from tests.altered_settings import work_little, write_altered
+from tests.row_text import to_text
 from tests.running_stack import RunningStack
 
 DATE = "2025-09-01"
@@ -70,7 +71,7 @@ def read_tables(folder: Path) -> dict[str, list[str]]:
     tables: dict[str, list[str]] = {}
     for table in FILLED:
         rows: list[dict[str, Any]] = catalog.load_table(("clickstream", table.name)).scan().to_arrow().to_pylist()
-        tables[table.name] = sorted(str({k: v for k, v in row.items() if k not in OF_THE_RUN}) for row in rows)
+        tables[table.name] = sorted(to_text(row, OF_THE_RUN) for row in rows)
     assert [name for _, name in catalog.list_tables("clickstream") if name not in tables] == [FORGOTTEN_USERS.name]
     return tables
 
