@@ -18,14 +18,13 @@ import sys
 from dataclasses import dataclass
 from itertools import islice
 
-from pyiceberg.exceptions import CommitFailedException, ValidationException
 from pyiceberg.expressions import AlwaysTrue
 from pyiceberg.table.snapshots import Operation
 
 import config
 from spark_jobs.errors import ConcurrentCommitError, JobError
 from spark_jobs.lake.failures import explain_failures
-from spark_jobs.lake.files import Files, find_changed_dates, in_dates, list_files, partition_date
+from spark_jobs.lake.files import Files, find_changed_dates, in_dates, list_files, partition_date, replace_files
 from spark_jobs.lake.lakehouse import Lakehouse, open_lakehouse
 from spark_jobs.lake.notes import KAFKA_END_OFFSETS, POSITION, ROLLED_BACK_TO
 from spark_jobs.lake.tables import FORGOTTEN_USERS, RAW_EVENTS, TABLES, USER_SEGMENTS, Table
@@ -166,23 +165,18 @@ def exchange_files(lakehouse: Lakehouse, table: Table, exchange: Exchange, summa
                 f"{table.name}: the file {location} is gone; choose a later snapshot, or rebuild the date with "
                 "transform_clickstream.py"
             )
-    changed = ConcurrentCommitError(f"{table.name} was changed by another run meanwhile")
+    conflict = f"{table.name} was changed by another run meanwhile"
     head = loaded.current_snapshot()
     if head is None or head.snapshot_id != exchange.base:
-        raise changed
-    try:
-        with loaded.transaction() as transaction:
-            overwrite = transaction.update_snapshot(snapshot_properties=summary).overwrite()
-            overwrite.delete_by_predicate(AlwaysTrue())  # whatever others commit meanwhile is a conflict
-            for location, file in exchange.now.items():
-                if location not in exchange.then:
-                    overwrite.delete_data_file(file)
-            for file in returning.values():
-                overwrite.append_data_file(file)
-            overwrite.commit()
-    except (CommitFailedException, ValidationException) as error:
-        raise changed from error
-    return overwrite.snapshot_id
+        raise ConcurrentCommitError(conflict)
+    return replace_files(
+        loaded,
+        removed=[file for location, file in exchange.now.items() if location not in exchange.then],
+        added=returning.values(),
+        rests_on=AlwaysTrue(),  # whatever others commit meanwhile is a conflict
+        summary=summary,
+        conflict=conflict,
+    )
 
 
 def roll_back(lakehouse: Lakehouse, table: Table, date: dt.date | None, snapshot: int | None) -> dict[str, object]:

@@ -14,9 +14,9 @@ import uuid
 from collections.abc import Mapping
 from types import TracebackType
 
-from pyiceberg.exceptions import CommitFailedException, ValidationException
 from pyiceberg.expressions import BooleanExpression
 from pyiceberg.manifest import DataFile
+from pyiceberg.table import Table as IcebergTable
 from pyspark.sql import DataFrame
 
 from spark_jobs.errors import ConcurrentCommitError
@@ -27,6 +27,7 @@ from spark_jobs.lake.files import (
     list_files,
     list_snapshots_since,
     partition_date,
+    replace_files,
 )
 from spark_jobs.lake.lakehouse import Lakehouse
 from spark_jobs.lake.tables import Table
@@ -83,8 +84,9 @@ class Draft(View):
         """Date and data file, with its column statistics, of each file that the draft holds in its dates."""
         if not self._dates[table]:
             return []
-        head = self.lakehouse.load(table).snapshot_by_name(self.name)
-        files = list_files(self.lakehouse.load(table), head.snapshot_id if head else None, self._in_dates(table))
+        loaded = self.lakehouse.load(table)
+        head = loaded.snapshot_by_name(self.name)
+        files = list_files(loaded, head.snapshot_id if head else None, self._in_dates(table))
         return [(partition_date(file), file) for file in files.values()]
 
     def publish(
@@ -97,28 +99,26 @@ class Draft(View):
         """
         if not self._dates[table]:
             return
-        self.raise_if_changed(table, first_read, last_read)
+        # One state of the table: what is compared is what the commit stands on.
         loaded = self.lakehouse.load(table)
+        self._raise_if_changed(loaded, table, first_read, last_read)
         head = loaded.current_snapshot()
         replaced = list_files(loaded, head.snapshot_id if head else None, self._in_dates(table))
-        rests_on = between_dates(table, first_read, last_read)
-        try:
-            with loaded.transaction() as transaction:
-                overwrite = transaction.update_snapshot(snapshot_properties=summary or {}).overwrite()
-                # What others commit from here on PyIceberg itself compares with the range, should it have to try again.
-                overwrite.delete_by_predicate(rests_on)
-                for file in replaced.values():
-                    overwrite.delete_data_file(file)
-                for _, file in self.list_files(table):
-                    overwrite.append_data_file(file)
-                overwrite.commit()
-        except (CommitFailedException, ValidationException) as error:
-            raise ConcurrentCommitError(self._changed(table, first_read, last_read)) from error
+        replace_files(
+            loaded,
+            removed=replaced.values(),
+            added=[file for _, file in self.list_files(table)],
+            rests_on=between_dates(table, first_read, last_read),
+            summary=summary or {},
+            conflict=self._changed(table, first_read, last_read),
+        )
 
     def raise_if_changed(self, table: Table, first_read: dt.date, last_read: dt.date) -> None:
         """Raise ConcurrentCommitError where others have changed a date from `first_read` to `last_read`, or compacted
         it, since the draft was opened, or nobody can tell."""
-        loaded = self.lakehouse.load(table)
+        self._raise_if_changed(self.lakehouse.load(table), table, first_read, last_read)
+
+    def _raise_if_changed(self, loaded: IcebergTable, table: Table, first_read: dt.date, last_read: dt.date) -> None:
         since = list_snapshots_since(loaded, self._bases[table])
         if since is None or any(
             first_read <= day <= last_read for snapshot in since for day in find_changed_dates(loaded, snapshot)

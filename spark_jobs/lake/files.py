@@ -6,11 +6,13 @@ import datetime as dt
 from collections.abc import Iterable
 from itertools import takewhile
 
+from pyiceberg.exceptions import CommitFailedException, ValidationException
 from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression, GreaterThanOrEqual, In, LessThanOrEqual
 from pyiceberg.manifest import DataFile, ManifestEntryStatus
 from pyiceberg.table import Table as IcebergTable
 from pyiceberg.table.snapshots import Snapshot, ancestors_of
 
+from spark_jobs.errors import ConcurrentCommitError
 from spark_jobs.lake.tables import Table
 
 EPOCH = dt.date(1970, 1, 1)
@@ -61,3 +63,30 @@ def list_snapshots_since(loaded: IcebergTable, base: int) -> list[Snapshot] | No
     if base not in {snapshot.snapshot_id for snapshot in history}:
         return None
     return list(takewhile(lambda snapshot: snapshot.snapshot_id != base, history))
+
+
+def replace_files(
+    loaded: IcebergTable,
+    removed: Iterable[DataFile],
+    added: Iterable[DataFile],
+    rests_on: BooleanExpression,
+    summary: dict[str, str],
+    conflict: str,
+) -> int:
+    """Put files in the place of others, in one commit on main as `loaded` has it; returns the new snapshot's id.
+
+    Raises ConcurrentCommitError(conflict) where others have changed a partition of `rests_on` since: PyIceberg looks
+    for it should it have to repeat the commit.
+    """
+    try:
+        with loaded.transaction() as transaction:
+            overwrite = transaction.update_snapshot(snapshot_properties=summary).overwrite()
+            overwrite.delete_by_predicate(rests_on)
+            for file in removed:
+                overwrite.delete_data_file(file)
+            for file in added:
+                overwrite.append_data_file(file)
+            overwrite.commit()
+    except (CommitFailedException, ValidationException) as error:
+        raise ConcurrentCommitError(conflict) from error
+    return overwrite.snapshot_id

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import sys
-from typing import TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
 
 from spark_jobs.errors import ConcurrentCommitError
 
 MAX_ATTEMPTS = 5
-T = TypeVar("T")
 
 
 def retry_on_conflict(attempts: int = MAX_ATTEMPTS) -> Retrying:
