@@ -45,7 +45,8 @@ OF_THE_RUN = {"ingested_at", "artifact"}
 def topic(stack: RunningStack) -> str:
     """A topic with 40 users who look, and some of whom buy; one copy, and one record that is no event."""
     servers, name = stack.settings.environment.kafka.bootstrap_servers, f"any_session_{uuid.uuid4().hex[:6]}"
-    AdminClient({"bootstrap.servers": servers}).create_topics([NewTopic(name, 2, 1)])[name].result()
+    admin = AdminClient({"bootstrap.servers": servers})  # has to outlive the answer
+    admin.create_topics([NewTopic(name, 2, 1)])[name].result(timeout=60)
     choose, payloads = random.Random(7), [b"no event"]
     for user in range(40):
         for number in range(choose.randint(2, 9)):
@@ -58,7 +59,7 @@ def topic(stack: RunningStack) -> str:
                 "price": choose.randint(1, 90),
             }
             payloads.append(json.dumps(event).encode())
-    producer = Producer({"bootstrap.servers": servers})
+    producer = Producer({"bootstrap.servers": servers, "enable.idempotence": True})
     for number, payload in enumerate([*payloads, payloads[1]]):
         producer.produce(name, payload, partition=number % 2)
     assert producer.flush(30) == 0

@@ -104,7 +104,8 @@ def test_make_rollback_takes_a_date_back_and_pipeline_runs_shows_it(stack: Runni
 
 
 def publish(stack: RunningStack, user: str, payloads: list[bytes]) -> None:
-    producer = Producer({"bootstrap.servers": stack.settings.environment.kafka.bootstrap_servers})
+    servers = stack.settings.environment.kafka.bootstrap_servers
+    producer = Producer({"bootstrap.servers": servers, "enable.idempotence": True})
     for payload in payloads:
         producer.produce(stack.settings.pipeline.topic.name, payload, user)
     assert producer.flush(30) == 0

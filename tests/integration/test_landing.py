@@ -73,8 +73,9 @@ class Topic:
         self.publish_values(partition, [event(note) for _ in range(count)])
 
     def publish_values(self, partition: int, values: Sequence[bytes | None]) -> None:
-        options = {"bootstrap.servers": self.servers, "message.max.bytes": 2_000_000}
-        producer = Producer(options)
+        # Idempotent: a repeated batch must not come behind the next one.
+        options = {"message.max.bytes": 2_000_000, "enable.idempotence": True}
+        producer = Producer({"bootstrap.servers": self.servers, **options})
         for value in values:
             producer.produce(self.name, value, b"007", partition, timestamp=SEEN_AT_MS)
         assert producer.flush(30) == 0

@@ -12,9 +12,10 @@ import boto3
 import psutil
 import pytest
 import requests
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from pyiceberg.catalog import Catalog, load_catalog
 from pyiceberg.exceptions import NoSuchTableError
+from tenacity import retry, retry_if_exception, stop_after_delay, wait_fixed
 
 from config.loader import PROJECT_ROOT
 from infra.local.iceberg_metadata import name_of
@@ -113,12 +114,24 @@ def test_events_survive_kill_of_kafka(stack: RunningStack) -> None:
 
     consumer = Consumer({"bootstrap.servers": servers, "group.id": "stack-test", "enable.auto.commit": False})
     assert len(consumer.list_topics(topic.name, timeout=30).topics[topic.name].partitions) == topic.partitions
-    _, end = consumer.get_watermark_offsets(TopicPartition(topic.name, 0), timeout=30)
+    end = read_end(consumer, TopicPartition(topic.name, 0))
     consumer.assign([TopicPartition(topic.name, 0, end - 1)])
     message = consumer.poll(30)
     consumer.close()
     assert message is not None
     assert (message.key(), message.timestamp()[1]) == (b"stack-test", 1)
+
+
+def has_no_leader(error: BaseException) -> bool:
+    codes = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)
+    return isinstance(error, KafkaException) and error.args[0].code() in codes
+
+
+@retry(retry=retry_if_exception(has_no_leader), stop=stop_after_delay(60), wait=wait_fixed(0.5), reraise=True)
+def read_end(consumer: Consumer, partition: TopicPartition) -> int:
+    """The offset behind the last record; a broker that has just come back leads its partitions a moment later."""
+    _, end = consumer.get_watermark_offsets(partition, timeout=30)
+    return int(end)
 
 
 def test_commits_and_objects_survive_kill_of_aws(stack: RunningStack, catalog: Catalog, table_name: str) -> None:

@@ -60,7 +60,10 @@ NO_SPARK = """<_InactiveRpcError of RPC that terminated with:
     ],
     ids=["S3", "S3 or Glue", "Connect", "PyArrow", "boto3", "boto3 alone", "no Spark", "Kafka", "disk"],
 )
-def test_a_failure_of_what_a_job_runs_on_is_one_line_that_names_it(text: str, line: str) -> None:
+def test_a_failure_of_what_a_job_runs_on_is_one_line_that_names_it(
+    text: str, line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SPARK_REMOTE", raising=False)  # other tests of this process work in a warm Spark
     explained = explain(RuntimeError(text), config.load("local"))
     assert explained is not None
     assert explained.startswith(line)
