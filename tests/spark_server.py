@@ -20,12 +20,13 @@ from pathlib import Path
 import config
 from infra.local.class_archive import ARCHIVE, class_path_variables
 from infra.local.java import find_java_home
+from infra.local.layout import LOCAL
 from infra.local.spark_connect import connect_command
 
 FOLDER = "LAKEHOUSE_TEST_RUN"  # what the run shares: the server's address, process and log
 HOST = "127.0.0.1"
 READY_SECONDS = 120
-LOG_SETTINGS = "rootLogger.level = error\n"
+LOG_SETTINGS = LOCAL / "spark-log4j2.properties"
 # Rows are few in tests: compiling code for them, and planning again after each stage, takes longer than running them.
 # The tests of what segments are worth set these back for their own session.
 SETTINGS = {
@@ -62,11 +63,10 @@ def ensure_server() -> str:
 
 def start_server(folder: Path, port: int) -> None:
     """Start it, and wait until it answers."""
-    log4j, log = folder / "log4j2.properties", folder / "spark.log"
-    log4j.write_text(LOG_SETTINGS)
+    log = folder / "spark.log"
     spark = config.load("local").environment.spark
     archive = [f"-XX:SharedArchiveFile={ARCHIVE}"] if ARCHIVE.exists() else []
-    java_options = [f"-Dlog4j2.configurationFile={log4j}", *shlex.split(spark.java_options), *archive]
+    java_options = [f"-Dlog4j2.configurationFile={LOG_SETTINGS}", *shlex.split(spark.java_options), *archive]
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("SPARK_", "PYSPARK_"))}
     # The keys of a stack that a test starts later; its endpoint checks none.
     keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": "us-east-1"}
