@@ -38,6 +38,10 @@ SETTINGS = {
     "spark.python.sql.dataFrameDebugging.enabled": "false",
     "spark.connect.session.manager.defaultSessionTimeout": "60m",
     "spark.cleaner.periodicGC.interval": "5min",
+    # Pages and blocks for a few rows: with those for millions, every task clears megabytes of memory first.
+    "spark.buffer.pageSize": "1m",
+    "spark.broadcast.blockSize": "128k",
+    "spark.sql.ui.explainMode": "simple",
 }
 
 
