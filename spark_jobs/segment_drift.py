@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
 from config.loader import Drift
@@ -49,18 +49,24 @@ def measure_baseline(scored: DataFrame, features: Sequence[str]) -> Baseline:
     """From users with a segment, one row each; equal values share a bin, so that there may be fewer than ten."""
     quantiles = [position / BINS for position in range(1, BINS)]
     row = scored.agg(*[F.percentile_approx(name, quantiles) for name in features]).collect()[0]
-    return describe_users(scored, {name: sorted(set(values)) for name, values in zip(features, row, strict=True)})
+    edges = {name: sorted(set(values)) for name, values in zip(features, row, strict=True)}
+    return describe_users(count_users(scored, edges), edges)
 
 
-def describe_users(scored: DataFrame, edges: dict[str, list[float]]) -> Baseline:
-    """What users with a segment look like in the bins of `edges`; a bin holds its upper edge. Reads them once."""
+def count_users(scored: DataFrame, edges: Mapping[str, Sequence[float]]) -> list[Row]:
+    """For each segment its id, its users, the sum of their distances, and the users in each bin of `edges`; a bin holds
+    its upper edge."""
     counts = [
         F.count_if((F.col(name) > F.lit(low)) & (F.col(name) <= F.lit(high)))
         for name, inner in edges.items()
         for low, high in _bins(inner)
     ]
     per_segment = scored.groupBy("segment_id").agg(F.count("*"), F.sum("distance_to_centroid"), *counts).collect()
-    rows = sorted(per_segment, key=lambda row: int(row.segment_id))
+    return sorted(per_segment, key=lambda row: int(row.segment_id))
+
+
+def describe_users(rows: Sequence[Row], edges: dict[str, list[float]]) -> Baseline:
+    """What users with a segment look like, from the rows of `count_users`; there has to be one."""
     _, users, distance, *in_bins = (math.fsum(values) for values in zip(*rows, strict=True))
     shares = iter([count / users for count in in_bins])
     return Baseline(
@@ -79,8 +85,10 @@ def population_stability_index(then: Sequence[float], now: Sequence[float]) -> f
 
 def find_drift(scored: DataFrame, baseline: Baseline, limits: Drift) -> list[str]:
     """A sentence for each limit that the users of a date exceed; `scored` has a row for each with a segment."""
-    found = []
-    now = describe_users(scored, baseline.edges)
+    rows = count_users(scored, baseline.edges)
+    if not rows:
+        return []
+    found, now = [], describe_users(rows, baseline.edges)
     for name, then in baseline.shares.items():
         index = population_stability_index(then, now.shares[name])
         if index > limits.max_feature_index:

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from pyspark.ml import PipelineModel
-from pyspark.sql import Row
 
 from config.loader import Training
 from spark_jobs.cluster_choice import Candidate
@@ -76,12 +75,13 @@ class TrainedModel:
         return json.dumps(self.to_row() | {"baseline": self.baseline.to_json()}, indent=2, default=str)
 
     @classmethod
-    def from_row(cls, row: Row) -> TrainedModel:
-        values = row.asDict(recursive=True)
-        del values["data_from"]
+    def from_row(cls, row: Mapping[str, Any]) -> TrainedModel:
+        """From a row as `Lakehouse.read_rows` gives it."""
+        values = {name: value for name, value in row.items() if name != "data_from"}
         return cls(
             **{
                 **values,
+                "dropped_features": dict(values["dropped_features"]),
                 "candidates": tuple(Candidate(**candidate) for candidate in values["candidates"]),
                 "features": tuple(values["features"]),
                 "inputs": tuple(values["inputs"]),
@@ -94,8 +94,8 @@ class TrainedModel:
 
 def read_models(lakehouse: Lakehouse) -> list[TrainedModel]:
     """Every model, in the order of training."""
-    rows = lakehouse.main.read(MODEL_RUNS).orderBy("trained_on", "model_id").collect()
-    return [TrainedModel.from_row(row) for row in rows]
+    models = map(TrainedModel.from_row, lakehouse.read_rows(MODEL_RUNS))
+    return sorted(models, key=lambda model: (model.trained_on, model.model_id))
 
 
 def find_champion(models: Sequence[TrainedModel], date: dt.date, policy: str) -> TrainedModel | None:

@@ -36,9 +36,14 @@ def describe_groups(
     """The groups, and the mean of each feature over all users, of those that anybody has."""
     means = [F.avg(name).alias(f"mean_{name}") for name in features]
     spreads = [F.stddev_pop(name).alias(f"spread_{name}") for name in features]
-    everybody = users.agg(*means, *spreads).collect()[0]
+    is_everybody = (F.grouping_id() > 0).alias("is_everybody")
+    counts = (F.count("*").alias("users"), is_everybody, *means, *spreads)
+    rows = users.groupingSets([by, []], *by).agg(*counts).collect()
+    everybody = next((row for row in rows if row.is_everybody), None)
+    if everybody is None:
+        return [], {}
     groups = []
-    for row in users.groupBy(*by).agg(F.count("*").alias("users"), *means).collect():
+    for row in (row for row in rows if not row.is_everybody):
         found = {name: row[f"mean_{name}"] for name in features if row[f"mean_{name}"] is not None}
         groups.append(
             Group(

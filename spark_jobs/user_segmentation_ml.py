@@ -18,6 +18,7 @@ import dataclasses
 import datetime as dt
 import json
 import sys
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
 
@@ -259,7 +260,7 @@ def find_user_drift(champion: TrainedModel, scored: DataFrame, limits: Drift) ->
     # As in training, where nobody has a day before.
     nearest = {"segment_id": F.col("nearest_segment_id"), "distance_to_centroid": F.col("nearest_distance")}
     known = scored.where(F.col("segment_id") != NEW_USERS).withColumns(nearest)
-    return [] if known.isEmpty() else find_drift(known, champion.baseline, limits)
+    return find_drift(known, champion.baseline, limits)
 
 
 # -- compute ----------------------------------------------------------------------------------------------------------
@@ -358,9 +359,11 @@ def draft_segments(draft: Draft, basis: Basis, *, may_train: bool, must_train: b
         draft.replace_dates(SEGMENT_TRANSITIONS, count_transitions(scored, before, date), [date])
         profiles = profile_segments(scored, names, lakehouse.settings.segment_words, rule_names)
         draft.replace_dates(SEGMENT_PROFILES, profiles, [date])
-        sizes = {row.segment_name: row["count"] for row in scored.groupBy("segment_name").count().collect()}
         draft.replace_dates(USER_SEGMENTS, scored, [date])
-    return Segmented(fitted, trained, sizes)
+        sizes = Counter[str]()
+        for row in profiles.collect():
+            sizes[row.segment_name] += row.users
+    return Segmented(fitted, trained, dict(sizes))
 
 
 # -- publish ----------------------------------------------------------------------------------------------------------
@@ -413,17 +416,23 @@ def load_once(model: TrainedModel, loaded: dict[str, PipelineModel]) -> Pipeline
 
 
 def segment_dates(
-    lakehouse: Lakehouse, asked: Collection[dt.date], *, is_forced: bool = False, must_train: bool = False
+    lakehouse: Lakehouse,
+    asked: Collection[dt.date],
+    *,
+    is_forced: bool = False,
+    must_train: bool = False,
+    loaded: dict[str, PipelineModel] | None = None,
 ) -> Iterator[dict[str, object]]:
     """Score the dates that are asked for, the outdated ones, and those whose history these change; in order.
 
-    Hands out a report for each. What is wrong with a date that is not asked for is told and stops no other; `is_forced`
-    and `must_train` are not meant for it. Raises SegmentationError, ModelError, AuditError, ConcurrentCommitError.
+    Hands out a report for each; `loaded` is that of `load_once`. What is wrong with a date that is not asked for is
+    told and stops no other; `is_forced` and `must_train` are not meant for it. Raises SegmentationError, ModelError,
+    AuditError, ConcurrentCommitError.
     """
     # Before anything is read: what is published from now on makes all of its dates outdated again.
     features_snapshot = lakehouse.ensure_snapshot(USER_FEATURES)
     left: list[dt.date] = []
-    loaded: dict[str, PipelineModel] = {}
+    loaded = {} if loaded is None else loaded
     pending = {*asked, *find_outdated_segments(lakehouse), *find_outdated_histories(lakehouse)}
     done = set[dt.date]()
     while pending:

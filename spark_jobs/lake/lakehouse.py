@@ -117,6 +117,15 @@ class Lakehouse:
         """Whether anybody has touched the table yet."""
         return table in self._ensured or self._catalog_of(table).table_exists(self._path(table))
 
+    def read_rows(self, table: Table) -> list[dict[str, Any]]:
+        """Every row of a small table as it is now, in plain values; without Spark, whose job takes longer.
+
+        A map is a list of pairs, a struct a dict.
+        """
+        columns = tuple(table.column_names)
+        rows: list[dict[str, Any]] = self.load(table).scan(selected_fields=columns).to_arrow().to_pylist()
+        return rows
+
     # -- snapshots ----------------------------------------------------------------------------------------------------
 
     def ensure_snapshot(self, table: Table) -> int:

@@ -1,7 +1,7 @@
 """Whatever the order in which records land and dates run, the tables are the same, and they are right.
 
-Hypothesis draws events around midnights and idle gaps, copies of them on other dates, the order of delivery and the
-order of the runs. What is right says an oracle in plain Python, one user after the other.
+`make soak` lets Hypothesis draw events around midnights and idle gaps, copies of them on other dates, the order of
+delivery and the order of the runs; `make test` has one history by hand that holds all of that. What is right says an oracle in plain Python, one user after the other.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ DATES = [date(2025, 4, day) for day in (1, 2, 3, 4)]
 START = datetime(2025, 4, 1, tzinfo=UTC)
 GAP = timedelta(minutes=30)
 LATENESS_DAYS = 3
-EXAMPLES = int(os.environ.get("ANY_ORDER_EXAMPLES", "1"))
+EXAMPLES = int(os.environ.get("ANY_ORDER_EXAMPLES", "0"))
 
 
 @dataclass(frozen=True)
@@ -204,9 +204,10 @@ def check_against_oracle(lakehouse: Lakehouse, placed: list[Placed], snapshots: 
 
 
 @settings(
-    max_examples=EXAMPLES,
+    max_examples=max(EXAMPLES, 1),
     deadline=None,
-    phases=(Phase.explicit, Phase.reuse, Phase.generate),  # an example takes half a minute: shrinking one, hours
+    # Without shrinking: an example takes a minute.
+    phases=(Phase.explicit, Phase.reuse, Phase.generate) if EXAMPLES else (Phase.explicit,),
     suppress_health_check=list(HealthCheck),
 )
 @given(history=histories())
