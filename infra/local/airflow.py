@@ -17,6 +17,7 @@ from infra.local.layout import VENV, Layout
 from infra.local.service import Service, run_logged
 
 AIRFLOW = str(VENV / "bin" / "airflow")
+SCHEDULER = (str(VENV / "bin" / "python"), "-m", "infra.local.airflow_scheduler")
 
 
 def airflow_services(layout: Layout) -> tuple[Service, ...]:
@@ -32,9 +33,9 @@ def airflow_services(layout: Layout) -> tuple[Service, ...]:
             is_ready=lambda _: _health(layout) is not None,
             after_ready=lambda: create_landing_pool(layout),
         ),
-        _with_heartbeat(layout, "airflow-scheduler", "scheduler", ("scheduler", "--skip-serve-logs")),
-        _with_heartbeat(layout, "airflow-dag-processor", "dag_processor", ("dag-processor",)),
-        _with_heartbeat(layout, "airflow-triggerer", "triggerer", ("triggerer", "--skip-serve-logs")),
+        _with_heartbeat(layout, "airflow-scheduler", "scheduler", (*SCHEDULER, "--skip-serve-logs")),
+        _with_heartbeat(layout, "airflow-dag-processor", "dag_processor", (AIRFLOW, "dag-processor")),
+        _with_heartbeat(layout, "airflow-triggerer", "triggerer", (AIRFLOW, "triggerer", "--skip-serve-logs")),
     )
 
 
@@ -57,10 +58,10 @@ def create_landing_pool(layout: Layout) -> None:
         api.request("POST", "/pools", json=described)
 
 
-def _with_heartbeat(layout: Layout, name: str, component: str, arguments: tuple[str, ...]) -> Service:
+def _with_heartbeat(layout: Layout, name: str, component: str, command: tuple[str, ...]) -> Service:
     return Service(
         name=name,
-        command=(AIRFLOW, *arguments),
+        command=command,
         depends_on=("postgres",),
         is_ready=_beats_since(layout, component),
         stop_seconds=60,

@@ -88,5 +88,5 @@ def replace_files(
                 overwrite.append_data_file(file)
             overwrite.commit()
     except (CommitFailedException, ValidationException) as error:
-        raise ConcurrentCommitError(conflict) from error
+        raise ConcurrentCommitError(f"{conflict}: {error}") from error
     return overwrite.snapshot_id
