@@ -1,7 +1,8 @@
 """Whatever the order in which records land and dates run, the tables are the same, and they are right.
 
 `make soak` lets Hypothesis draw events around midnights and idle gaps, copies of them on other dates, the order of
-delivery and the order of the runs; `make test` has one history by hand that holds all of that. What is right says an oracle in plain Python, one user after the other.
+delivery and the order of the runs; `make test` has one history by hand that holds all of that. What is right says an
+oracle in plain Python, one user after the other.
 """
 
 from __future__ import annotations
