@@ -93,5 +93,6 @@ def spark() -> Iterator[SparkSession]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SPARK_REMOTE", spark_server.ensure_server())
         with open_session("tests", config.load("local")) as opened:
-            opened.conf.set("spark.sql.shuffle.partitions", "1")
+            for name, value in spark_server.FEW_ROWS.items():
+                opened.conf.set(name, value)
             yield opened
