@@ -107,7 +107,7 @@ def airflow_variables(layout: Layout) -> dict[str, str]:
         "API_AUTH": {"JWT_SECRET": credentials.airflow_jwt_secret},
         "DAG_PROCESSOR": {
             "REFRESH_INTERVAL": "10",  # seconds until a new file in airflow_dags/ is seen
-            "MIN_FILE_PROCESS_INTERVAL": "10",
+            "MIN_FILE_PROCESS_INTERVAL": "60",  # a changed file is read at the next look, an unchanged one so often
             "PARSING_PROCESSES": "1",
         },
         # Seconds until what a killed scheduler was running starts again; Airflow's own 300 are for networks.
