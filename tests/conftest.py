@@ -93,6 +93,5 @@ def spark() -> Iterator[SparkSession]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SPARK_REMOTE", spark_server.ensure_server())
         with open_session("tests", config.load("local")) as opened:
-            for name, value in spark_server.FEW_ROWS.items():
-                opened.conf.set(name, value)
+            opened.conf.set("spark.sql.shuffle.partitions", "1")
             yield opened

@@ -189,7 +189,7 @@ def write_environment(folder: Path, spark_remote: str | None = None) -> Path:
         "state_dir": str(folder / "state of the stack"),
         "ports": dict(zip(ports, free_ports(len(ports)), strict=True)),
     }
-    content["spark"]["remote"] = spark_remote
+    content["spark"] |= {"remote": spark_remote, "shuffle_partitions": 1}  # one task for a few rows, not four
     # A bucket of its own: in a warm Spark, Hadoop keeps a client for each bucket, whatever its endpoint is by now.
     content["aws"]["bucket"] = f"lakehouse-{content['stack']['ports']['aws']}"
     content["mlflow_tracking_uri"] = str(folder / "mlflow")

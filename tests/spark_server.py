@@ -27,8 +27,14 @@ FOLDER = "LAKEHOUSE_TEST_RUN"  # what the run shares: the server's address, proc
 HOST = "127.0.0.1"
 READY_SECONDS = 120
 LOG_SETTINGS = LOCAL / "spark-log4j2.properties"
+# Rows are few in tests: compiling code for them, and planning again after each stage, takes longer than running them.
+# The tests of what segments are worth set these back for their own session.
 SETTINGS = {
     "spark.sql.session.timeZone": "UTC",
+    "spark.sql.shuffle.partitions": "1",
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+    "spark.sql.adaptive.enabled": "false",
     "spark.python.sql.dataFrameDebugging.enabled": "false",
     "spark.connect.session.manager.defaultSessionTimeout": "60m",
     "spark.cleaner.periodicGC.interval": "5min",
@@ -36,14 +42,6 @@ SETTINGS = {
     "spark.buffer.pageSize": "1m",
     "spark.broadcast.blockSize": "128k",
     "spark.sql.ui.explainMode": "simple",
-}
-# Of a session with a handful of rows: to compile code for them, and to plan again after each stage, takes longer than
-# to run them.
-FEW_ROWS = {
-    "spark.sql.shuffle.partitions": "1",
-    "spark.sql.codegen.wholeStage": "false",
-    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
-    "spark.sql.adaptive.enabled": "false",
 }
 
 
