@@ -1,8 +1,9 @@
-"""Spark as the jobs have it: compiled code, two cores. Here is measured what segments are worth."""
+"""Compiled code for many rows, as the jobs have it. Here is measured what segments are worth."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -19,14 +20,22 @@ COMPILED = {
 }
 
 
-@pytest.fixture(scope="package")
-def lakehouse(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lakehouse]:
-    """An empty lakehouse in a folder."""
+@contextmanager
+def compiled(spark: SparkSession) -> Iterator[None]:
+    """For a million events. A few thousand users are scored sooner without: each date has code of its own."""
     before = {name: str(spark.conf.get(name)) for name in COMPILED}
     for name, value in COMPILED.items():
         spark.conf.set(name, value)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            spark.conf.set(name, value)
+
+
+@pytest.fixture(scope="package")
+def lakehouse(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Lakehouse:
+    """An empty lakehouse in a folder."""
     settings = config.load("local")
     settings = replace(settings, environment=replace(settings.environment, mlflow_tracking_uri=None))
-    yield Lakehouse(spark, settings, output_path=str(tmp_path_factory.mktemp("quality")))
-    for name, value in before.items():
-        spark.conf.set(name, value)
+    return Lakehouse(spark, settings, output_path=str(tmp_path_factory.mktemp("quality")))

@@ -23,6 +23,7 @@ from spark_jobs.segment_models import CHAMPION, TrainedModel, load_pipeline, rea
 from spark_jobs.user_segmentation_ml import score_users, segment_dates
 from tests.benchmarks.generated_features import generate, read_features, read_personas, write_daily_activity
 from tests.lake.three_groups import configure
+from tests.quality.conftest import compiled
 
 DAY = dt.timedelta(days=1)
 USERS, EVENTS = 2_000, 15_000
@@ -36,9 +37,10 @@ MOVE = PersonaMove(CHANGING[0], "window_shopper", "loyal_buyer", 0.1)
 def scored(lakehouse: Lakehouse, tmp_path_factory: pytest.TempPathFactory) -> Lakehouse:
     """Every day has its segments."""
     folder = tmp_path_factory.mktemp("activity")
-    write_daily_activity(lakehouse.spark, generate(FIRST, 89, events=EVENTS, users=USERS, move=MOVE), folder)
     days = [*UNCHANGED, *CHANGING]
-    lakehouse.replace_dates(USER_FEATURES, read_features(lakehouse.spark, folder, days), days)
+    with compiled(lakehouse.spark):
+        write_daily_activity(lakehouse.spark, generate(FIRST, 89, events=EVENTS, users=USERS, move=MOVE), folder)
+        lakehouse.replace_dates(USER_FEATURES, read_features(lakehouse.spark, folder, days), days)
     training = lakehouse.settings.pipeline.segmentation.training
     for days_in_a_row, every_days, gain in ((UNCHANGED, 7, -1.0), (CHANGING, 999, 1.0)):
         configure(lakehouse, training=dataclasses.replace(training, every_days=every_days, min_silhouette_gain=gain))
