@@ -26,4 +26,4 @@ if __name__ == "__main__":
     for name in PRELOADED:
         import_module(name)
     sys.argv = ["airflow", "scheduler", *sys.argv[1:]]
-    sys.exit(main())
+    sys.exit(main())  # type: ignore[no-untyped-call]

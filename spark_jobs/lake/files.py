@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import takewhile
 
 from pyiceberg.exceptions import CommitFailedException, ValidationException
 from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression, GreaterThanOrEqual, In, LessThanOrEqual
-from pyiceberg.manifest import DataFile, ManifestEntryStatus
+from pyiceberg.manifest import DataFile, ManifestEntryStatus, ManifestFile
 from pyiceberg.table import Table as IcebergTable
 from pyiceberg.table.snapshots import Snapshot, ancestors_of
+from pyiceberg.table.update.snapshot import _OverwriteFiles
 
 from spark_jobs.errors import ConcurrentCommitError
 from spark_jobs.lake.tables import Table
@@ -65,6 +66,20 @@ def list_snapshots_since(loaded: IcebergTable, base: int) -> list[Snapshot] | No
     return list(takewhile(lambda snapshot: snapshot.snapshot_id != base, history))
 
 
+def evaluate_alone(overwrite: _OverwriteFiles) -> None:
+    """Give every look at a manifest an evaluator of its own.
+
+    PyIceberg 0.12 looks at the manifests of an overwrite in threads that share one, which holds the manifest that it
+    looks at: they took each other's, and files that were there were "missing".
+    """
+    shared = overwrite._build_manifest_evaluator
+
+    def build(spec_id: int) -> Callable[[ManifestFile], bool]:
+        return lambda manifest: shared(spec_id)(manifest)
+
+    overwrite._build_manifest_evaluator = build  # type: ignore[method-assign]
+
+
 def replace_files(
     loaded: IcebergTable,
     removed: Iterable[DataFile],
@@ -75,13 +90,14 @@ def replace_files(
 ) -> int:
     """Put files in the place of others, in one commit on main as `loaded` has it; returns the new snapshot's id.
 
-    Raises ConcurrentCommitError(conflict) where others have changed a partition of `rests_on` since: PyIceberg looks
-    for it should it have to repeat the commit.
+    Raises ConcurrentCommitError, `conflict` with PyIceberg's own words, where others have changed a partition of
+    `rests_on` since: PyIceberg looks for it should it have to repeat the commit.
     """
     try:
         with loaded.transaction() as transaction:
             overwrite = transaction.update_snapshot(snapshot_properties=summary).overwrite()
             overwrite.delete_by_predicate(rests_on)
+            evaluate_alone(overwrite)
             for file in removed:
                 overwrite.delete_data_file(file)
             for file in added:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from datetime import date
 from typing import Any
 
 import pytest
+from pyiceberg.expressions.visitors import _ManifestEvalVisitor, visit
+from pyiceberg.manifest import ManifestFile
 from pyspark.sql import DataFrame, SparkSession
 
 import config
@@ -101,6 +104,25 @@ def test_a_draft_that_rests_on_what_another_run_changed_is_refused(lake: Lakehou
     assert 99 in stored(lake.main)
     assert 20 not in stored(lake.main)
     assert branches(lake) == ["main"]
+
+
+def test_threads_that_look_at_manifests_do_not_take_each_others(
+    lake: Lakehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number, day in enumerate(DAYS):
+        change_behind(lake, 10 + number, day)  # a manifest of its own
+
+    def evaluate_slowly(visitor: _ManifestEvalVisitor, manifest: ManifestFile) -> bool:
+        visitor.partition_fields = manifest.partitions or []
+        time.sleep(0.05)  # others come between
+        return bool(visit(visitor.partition_filter, visitor))
+
+    with Draft(lake, (SEGMENT_TRANSITIONS,)) as draft:
+        draft.replace_dates(SEGMENT_TRANSITIONS, transitions(lake, (20, DAYS[1])), [DAYS[1]])
+        with monkeypatch.context() as patched:
+            patched.setattr(_ManifestEvalVisitor, "eval", evaluate_slowly)
+            draft.publish(SEGMENT_TRANSITIONS, DAYS[1], DAYS[1])
+    assert stored(lake.main) == [10, 12, 13, 14, 20]
 
 
 def segments(lake: Lakehouse, users: int, day: date, distance: float = 1.0) -> DataFrame:
