@@ -8,7 +8,14 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.window import Window
 
-from spark_jobs.lake.tables import DAILY_SUMS, LONGEST_WINDOW_DAYS, USER_FEATURES, WINDOWED_SUMS, WINDOWS_DAYS
+from spark_jobs.lake.tables import (
+    DAILY_SUMS,
+    LONGEST_WINDOW_DAYS,
+    USER_DAILY_ACTIVITY,
+    USER_FEATURES,
+    WINDOWED_SUMS,
+    WINDOWS_DAYS,
+)
 from spark_jobs.sessionization import seconds_between, summarise_sessions
 
 PARTS_OF_DAY = {"night": (0, 5), "morning": (6, 11), "afternoon": (12, 17), "evening": (18, 23)}
@@ -17,28 +24,34 @@ LONG_SESSIONS_RANK = 0.9
 
 
 def add_price_levels(events: DataFrame) -> DataFrame:
-    """Adds `price_level_thousandths` to the views with a price: where it stands among the views of its category.
+    """Adds `price_level_thousandths` to the views with a price: where it stands among the date's views of its category.
 
     0..1000: the share of these views that cost less, and half of those that cost as much. Null elsewhere.
     """
     priced = F.col("event_type").eqNullSafe("view") & F.col("price").isNotNull()
     offers = events.where(priced).groupBy(
-        category_of_product().alias("offer_category"), F.col("price").alias("offer_price")
+        F.col("event_date").alias("offer_date"),
+        category_of_product().alias("offer_category"),
+        F.col("price").alias("offer_price"),
     )
-    dearer = Window.partitionBy("offer_category").orderBy("offer_price")
-    same_category = Window.partitionBy("offer_category")
+    same_category = Window.partitionBy("offer_date", "offer_category")
+    dearer = same_category.orderBy("offer_price")
     counted = offers.agg(F.count("*").alias("views_at_price"))
     below = F.sum("views_at_price").over(dearer) - F.col("views_at_price") / 2
     level = F.round(1000 * below / F.sum("views_at_price").over(same_category)).cast("bigint")
-    levels = counted.select("offer_category", "offer_price", level.alias("price_level_thousandths"))
+    levels = counted.select("offer_date", "offer_category", "offer_price", level.alias("price_level_thousandths"))
     is_offer = (
-        priced & category_of_product().eqNullSafe(F.col("offer_category")) & (F.col("price") == F.col("offer_price"))
+        priced
+        & (F.col("event_date") == F.col("offer_date"))
+        & category_of_product().eqNullSafe(F.col("offer_category"))
+        & (F.col("price") == F.col("offer_price"))
     )
-    return events.join(F.broadcast(levels), is_offer, "left").drop("offer_category", "offer_price")
+    return events.join(F.broadcast(levels), is_offer, "left").drop("offer_date", "offer_category", "offer_price")
 
 
 def summarise_pieces(events: DataFrame) -> DataFrame:
-    """One row per session over the events of one date: the columns of `sessions`, and what a day's activity needs."""
+    """One row per session and `event_date` over its events of that date: the columns of `sessions`, and what a day's
+    activity needs."""
     hour = F.floor(F.unix_seconds("event_time") % 86_400 / 3_600)
     is_view = F.col("event_type") == "view"
     quantity = F.coalesce("quantity", F.lit(1))
@@ -55,6 +68,7 @@ def summarise_pieces(events: DataFrame) -> DataFrame:
         F.count("price_level_thousandths").alias("priced_views"),
         F.coalesce(F.sum("price_level_thousandths"), F.lit(0)).alias("price_level_thousandths"),
         F.collect_set(F.when(is_view, category_of_product())).alias("categories"),
+        by=("event_date",),
     )
 
 
@@ -63,20 +77,20 @@ def category_of_product() -> Column:
     return F.coalesce("category_id", "category_code")
 
 
-def summarise_day(pieces: DataFrame, date: dt.date) -> DataFrame:
-    """One row per user, in the columns of `user_daily_activity`, from the sessions summarised over the date."""
+def summarise_days(pieces: DataFrame) -> DataFrame:
+    """One row per user and `event_date`, in the columns of `user_daily_activity`, from `summarise_pieces`."""
     has_cart, has_purchase = F.col("carts") > 0, F.col("purchases") > 0
     counted = {
-        "sessions": F.count_if(F.col("session_date") == F.lit(date)),
+        "sessions": F.count_if(F.col("session_date") == F.col("event_date")),
         "cart_sessions": F.count_if(has_cart),
         "abandoned_cart_sessions": F.count_if(has_cart & ~has_purchase),
     }
-    is_continued = F.col("session_date") < F.lit(date)
+    is_continued = F.col("session_date") < F.col("event_date")
     length = F.col("session_milliseconds")
     part = F.when(is_continued, -length - 1).otherwise(length).alias("part")
     sums = [counted.get(c.name, F.sum(c.name)).cast(c.type).alias(c.name) for c in DAILY_SUMS]
     return (
-        pieces.groupBy("user_id")
+        pieces.groupBy("user_id", "event_date")
         .agg(
             *sums,
             F.max("session_end").alias("last_event_time"),
@@ -86,7 +100,7 @@ def summarise_day(pieces: DataFrame, date: dt.date) -> DataFrame:
             ).alias("session_parts"),
             F.sort_array(F.array_distinct(F.flatten(F.collect_list("categories")))).alias("categories"),
         )
-        .withColumn("event_date", F.lit(date))
+        .select(*USER_DAILY_ACTIVITY.column_names)
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -50,14 +51,15 @@ def assign_sessions(events: DataFrame, open_sessions: DataFrame, gap_minutes: in
     )
 
 
-def summarise_sessions(events: DataFrame, *further: Column) -> DataFrame:
-    """One row per session over the given events: the columns of `sessions`, and the `further` aggregates."""
+def summarise_sessions(events: DataFrame, *further: Column, by: Sequence[str] = ()) -> DataFrame:
+    """One row per session, and per value of `by`, over the given events: the columns of `sessions`, and the `further`
+    aggregates."""
     viewed_product = F.when(F.col("event_type") == "view", F.col("product_id"))
     amount = F.col("price") * F.coalesce("quantity", F.lit(1))
     is_purchase = F.col("event_type") == "purchase"
     in_order = F.struct("event_time", "event_id")
     return (
-        events.groupBy("user_id", "session_key", "session_start")
+        events.groupBy("user_id", "session_key", "session_start", *by)
         .agg(
             F.max("event_time").alias("session_end"),
             F.count("*").alias("events"),

@@ -29,7 +29,7 @@ from pyspark.sql import functions as F
 import config
 from spark_jobs.deduplication import PLACE, count_first_records, drop_later_copies, find_copies, mark_first
 from spark_jobs.errors import AuditError, ConcurrentCommitError
-from spark_jobs.feature_windows import build_features, summarise_day, summarise_pieces
+from spark_jobs.feature_windows import build_features, summarise_days, summarise_pieces
 from spark_jobs.forgotten_users import Tombstones, drop_forgotten, raise_if_changed, read_tombstones
 from spark_jobs.lake.audit import find_faults
 from spark_jobs.lake.draft import Draft
@@ -219,7 +219,7 @@ def rebuild_daily_activity(draft: Draft, pieces: DataFrame, date: dt.date) -> bo
     has_later = any(date + n * DAY in existing for n in range(LONGEST_WINDOW_DAYS))
     columns = USER_DAILY_ACTIVITY.column_names
     before = draft.digest_date(USER_DAILY_ACTIVITY, date, columns) if has_later else None
-    draft.replace_dates(USER_DAILY_ACTIVITY, summarise_day(pieces, date), [date])
+    draft.replace_dates(USER_DAILY_ACTIVITY, summarise_days(pieces), [date])
     return has_later and draft.digest_date(USER_DAILY_ACTIVITY, date, columns) != before
 
 
@@ -260,7 +260,7 @@ def rebuild_features(draft: Draft, snapshots: list[dt.date]) -> None:
     for date in sorted(outdated - set(draft.dates(USER_DAILY_ACTIVITY))):
         print(f"user_daily_activity {date} was written without today's columns; it is made again", file=sys.stderr)
         pieces = summarise_pieces(draft.read_dates(EVENTS, date, date))
-        draft.replace_dates(USER_DAILY_ACTIVITY, summarise_day(pieces, date), [date])
+        draft.replace_dates(USER_DAILY_ACTIVITY, summarise_days(pieces), [date])
     daily = draft.read_dates(USER_DAILY_ACTIVITY, first, snapshots[-1])
     draft.replace_dates(USER_FEATURES, build_features(daily, snapshots), snapshots)
 

@@ -6,7 +6,6 @@ Every record of a date is clean and on time: what is measured on these features 
 from __future__ import annotations
 
 import datetime as dt
-import functools
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,12 +16,12 @@ from pyspark.sql import functions as F
 from data_generator.date_batch import BatchParameters, DateBatch, generate_date_batch
 from data_generator.population import PersonaMove
 from spark_jobs.event_schema import EVENT_DDL
-from spark_jobs.feature_windows import build_features, summarise_day, summarise_pieces
+from spark_jobs.feature_windows import build_features, summarise_days, summarise_pieces
 from spark_jobs.sessionization import assign_sessions
 from spark_jobs.transform_clickstream import DAY, batched
 
 SESSION_GAP_MINUTES = 30
-DATES_PER_JOB = 10
+DATES_PER_JOB = 30
 
 
 def generate(
@@ -48,8 +47,8 @@ def write_daily_activity(spark: SparkSession, batches: Iterator[DateBatch], fold
     sessions.write.partitionBy("event_date").parquet(str(folder / "sessions"))
     stored = spark.read.parquet(str(folder / "sessions"))
     for some in batched(dates, DATES_PER_JOB):
-        daily = [summarise_day(summarise_pieces(stored.where(F.col("event_date") == F.lit(day))), day) for day in some]
-        functools.reduce(DataFrame.unionByName, daily).write.mode("append").parquet(str(folder / "daily"))
+        events = stored.where(F.col("event_date").between(some[0], some[-1]))
+        summarise_days(summarise_pieces(events)).write.mode("append").parquet(str(folder / "daily"))
     shutil.rmtree(folder / "sessions")
     for file_of_date in folder.glob("*.jsonl"):
         file_of_date.unlink()

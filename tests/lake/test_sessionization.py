@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from pyspark.sql import DataFrame, Row, SparkSession
 
-from spark_jobs.feature_windows import summarise_day, summarise_pieces
+from spark_jobs.feature_windows import summarise_days, summarise_pieces
 from spark_jobs.lake.tables import (
     SESSIONS,
 )
@@ -113,7 +113,7 @@ def test_sessions_and_daily_activity_of_a_shopping_trip(spark: SparkSession) -> 
         "session_date": date(2025, 4, 5),
     }
     assert (evening.events, evening.revenue, evening.device_type) == (1, Decimal("0.0000"), None)
-    assert summarise_day(pieces, date(2025, 4, 5)).collect() == [
+    assert summarise_days(pieces).collect() == [
         Row(
             user_id="u", events=8, sessions=2, session_milliseconds=660_500,
             page_views=1, searches=0, clicks=0, views=2,
