@@ -26,6 +26,7 @@ from infra.local.spark_connect import connect_command
 FOLDER = "LAKEHOUSE_TEST_RUN"  # what the run shares: the server's address, process and log
 HOST = "127.0.0.1"
 READY_SECONDS = 120
+MASTER = "local[4]"  # as many tasks as two processes of pytest have: no job waits for the other's to end
 LOG_SETTINGS = LOCAL / "spark-log4j2.properties"
 # Rows are few in tests: compiling code for them, and planning again after each stage, takes longer than running them.
 # The tests of what segments are worth set these back for their own session.
@@ -36,6 +37,7 @@ SETTINGS = {
     "spark.sql.codegen.factoryMode": "NO_CODEGEN",
     "spark.sql.adaptive.enabled": "false",
     "spark.python.sql.dataFrameDebugging.enabled": "false",
+    "spark.default.parallelism": "2",
     "spark.connect.session.manager.defaultSessionTimeout": "60m",
     "spark.cleaner.periodicGC.interval": "5min",
     # Pages and blocks for a few rows: with those for millions, every task clears megabytes of memory first.
@@ -83,7 +85,7 @@ def start_server(folder: Path, port: int) -> None:
     }
     with log.open("w") as output:
         server = subprocess.Popen(
-            connect_command(HOST, port, spark.master, spark.driver_memory, java_options, SETTINGS),
+            connect_command(HOST, port, MASTER, spark.driver_memory, java_options, SETTINGS),
             env=variables,
             cwd=folder,
             stdout=output,
