@@ -49,7 +49,8 @@ def open_session(app_name: str, settings: Settings) -> Iterator[SparkSession]:
     What needs a new JVM (jars, memory, cores) comes from spark-submit, SPARK_CONF_DIR, or whoever started the server.
     """
     active = SparkSession.getActiveSession()
-    builder = SparkSession.builder.appName(app_name)
+    # The class of the active one: to PySpark's own a client without SPARK_REMOTE has no server.
+    builder = (type(active) if active else SparkSession).builder.appName(app_name)
     conf = session_settings(settings)
     remote = os.environ.get("SPARK_REMOTE") or settings.environment.spark.remote
     if active is None and remote:
