@@ -88,7 +88,7 @@ class RunningStack:
         up = self.command("up", timeout=UP_SECONDS)
         assert up.returncode == 0, f"{up.stdout}\n{up.stderr}\n{self.log_tails()}"
 
-    def command(self, *arguments: str, timeout: float = 240) -> subprocess.CompletedProcess[str]:
+    def command(self, *arguments: str, timeout: float = UP_SECONDS) -> subprocess.CompletedProcess[str]:
         """`python -m infra.local.stack <arguments>`; the caller judges the result."""
         return stack_command(*arguments, environment_file=self.layout.environment_file, timeout=timeout)
 
@@ -169,7 +169,7 @@ def inherited_variables() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(("SPARK_", "PYSPARK_"))}
 
 
-def stack_command(*arguments: str, environment_file: Path, timeout: float = 240) -> subprocess.CompletedProcess[str]:
+def stack_command(*arguments: str, environment_file: Path, timeout: float = UP_SECONDS) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "infra.local.stack", *arguments],
         env={**inherited_variables(), "LAKEHOUSE_ENV": str(environment_file)},
