@@ -169,7 +169,9 @@ def inherited_variables() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(("SPARK_", "PYSPARK_"))}
 
 
-def stack_command(*arguments: str, environment_file: Path, timeout: float = UP_SECONDS) -> subprocess.CompletedProcess[str]:
+def stack_command(
+    *arguments: str, environment_file: Path, timeout: float = UP_SECONDS
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "infra.local.stack", *arguments],
         env={**inherited_variables(), "LAKEHOUSE_ENV": str(environment_file)},
