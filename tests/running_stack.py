@@ -85,7 +85,7 @@ class RunningStack:
 
     def start(self) -> None:
         """Start what does not run yet, and wait until everything answers."""
-        up = self.command("up", timeout=UP_SECONDS)
+        up = self.command("up")
         assert up.returncode == 0, f"{up.stdout}\n{up.stderr}\n{self.log_tails()}"
 
     def command(self, *arguments: str, timeout: float = UP_SECONDS) -> subprocess.CompletedProcess[str]:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pyspark.ml import PipelineModel
 from pyspark.sql import Row, SparkSession
 from pyspark.sql import functions as F
 
@@ -83,14 +82,11 @@ class Step:
         return {row.model_id for row in self.segments}
 
 
-LOADED: dict[str, PipelineModel] = {}  # as one process has it that scores many dates
-
-
 def run(lakehouse: Lakehouse, day: date, users: dict[str, Any] = SPREAD, *, must_train: bool = False) -> Step:
     """Publish a date's features and score it."""
     rebuild_features(lakehouse, day, users=users)
     known = {model.model_id for model in read_models(lakehouse)}
-    list(segment_dates(lakehouse, [day], must_train=must_train, loaded=LOADED))
+    list(segment_dates(lakehouse, [day], must_train=must_train))
     models = read_models(lakehouse)
     return Step(
         [(m.training_reason, m.decision) for m in models if m.model_id not in known],
