@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+from importlib import import_module
 from typing import Any
 
+from airflow.providers.apache.spark.operators.spark_pyspark import PySparkOperator
 from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
 
+import config
 from config.loader import PROJECT_ROOT
 
 JOBS = PROJECT_ROOT / "spark_jobs"
@@ -21,8 +24,20 @@ DEFAULT_ARGUMENTS: dict[str, Any] = {
 }
 
 
-def submit(job: str, arguments: list[str], task_id: str | None = None) -> SparkSubmitOperator:
-    """A Spark job as a task, by default of the same name, once at a time: two would compete for the same dates."""
+def submit(job: str, arguments: list[str], task_id: str | None = None) -> SparkSubmitOperator | PySparkOperator:
+    """A Spark job as a task, by default of the same name, once at a time: two would compete for the same dates.
+
+    It works on the Spark Connect server that `spark.remote` of the environment names, or starts a Spark of its own.
+    """
+    remote = config.load().environment.spark.remote
+    if remote:
+        return PySparkOperator(
+            task_id=task_id or job,
+            python_callable=run_job,
+            op_args=[job, arguments],
+            config_kwargs={"spark.remote": remote},
+            max_active_tis_per_dag=1,
+        )
     return SparkSubmitOperator(
         task_id=task_id or job,
         application=str(JOBS / f"{job}.py"),
@@ -31,3 +46,16 @@ def submit(job: str, arguments: list[str], task_id: str | None = None) -> SparkS
         conn_id="spark_default",
         max_active_tis_per_dag=1,
     )
+
+
+def run_job(job: str, arguments: list[str], spark: Any) -> None:
+    """`main` of a job; it works in `spark`, which Airflow has made the active session and stops.
+
+    Raises AirflowException where the job fails.
+    """
+    from airflow.sdk.exceptions import AirflowException
+
+    print(f"{job} on the Spark Connect server, session {spark.session_id}", flush=True)
+    code = import_module(f"spark_jobs.{job}").main(arguments)
+    if code:
+        raise AirflowException(f"{job} ended with {code}; the line before this says why")

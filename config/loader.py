@@ -189,6 +189,7 @@ class Landing:
 class Transform:
     session_gap_minutes: int
     allowed_lateness_days: int
+    rows_per_draft: Annotated[int, Field(gt=0)]
 
 
 @dataclass(frozen=True, config=_STRICT)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.window import Window
 
@@ -12,16 +12,18 @@ from pyspark.sql.window import Window
 PLACE = ("partition", "offset", "ingested_at")
 
 
-def find_copies(records: DataFrame, date: dt.date, lateness_days: int) -> DataFrame:
-    """Place, `event_id`, `event_date` and `is_first` of the records whose id also another record has, one of them on
-    `date`. `records` are those of the dates at most `lateness_days` away.
+def find_copies(records: DataFrame, first: dt.date, last: dt.date, lateness_days: int) -> DataFrame:
+    """Place, `event_id`, `event_date` and `is_first` of the records whose id also another record has, one of them on a
+    date from `first` to `last`. `records` are those of the dates at most `lateness_days` away.
+
+    `is_first` holds for the records from `first` to `last`; of the others it has not seen every copy.
 
     Few ids repeat: they are found by hash in a narrow pass, so that only their records are sorted.
     """
     ids = records.select(*PLACE, "event_id", "event_date", F.xxhash64("event_id").alias("id_hash"))
-    on_date = F.count_if(F.col("event_date") == F.lit(date))
-    repeated = ids.groupBy("id_hash").agg(F.count("*").alias("records"), on_date.alias("on_date"))
-    repeated = repeated.where((F.col("records") > 1) & (F.col("on_date") > 0)).select("id_hash")
+    in_range = F.count_if(F.col("event_date").between(F.lit(first), F.lit(last)))
+    repeated = ids.groupBy("id_hash").agg(F.count("*").alias("records"), in_range.alias("in_range"))
+    repeated = repeated.where((F.col("records") > 1) & (F.col("in_range") > 0)).select("id_hash")
     copies = ids.join(F.broadcast(repeated), "id_hash", "left_semi").drop("id_hash")
     return mark_first(copies, lateness_days)
 
@@ -41,15 +43,30 @@ def count_first_records(records: DataFrame, dates: list[dt.date], lateness_days:
 
     `records` are those of the dates at most `lateness_days` away from `dates`.
     """
-    place = F.struct(*PLACE)
-    away = {day: F.abs(F.date_diff("event_date", F.lit(day))) for day in dates}
-    ids = records.groupBy(F.xxhash64("event_id"), F.hash("event_id")).agg(
-        *[F.min(F.when(away[day] == 0, place)).alias(f"own_{day}") for day in dates],
-        *[F.min(F.when(away[day] <= lateness_days, place)).alias(f"first_{day}") for day in dates],
+    event = ("id_hash", "id_hash_2")
+    ids = records.select(
+        *PLACE, "event_date", F.xxhash64("event_id").alias("id_hash"), F.hash("event_id").alias("id_hash_2")
     )
-    counts = ids.agg(*[F.count_if(F.col(f"own_{day}") == F.col(f"first_{day}")).alias(str(day)) for day in dates])
-    row = counts.collect()[0]
-    return {day: row[str(day)] for day in dates}
+    spans = ids.groupBy(*event).agg(F.min("event_date").alias("event_date"), F.max("event_date").alias("last_date"))
+    is_alone = F.col("event_date") == F.col("last_date")  # nearly all are
+    of_other_dates = ids.join(F.broadcast(spans.where(~is_alone).select(*event)), list(event), "left_semi")
+    copies = of_other_dates.groupBy(*event).agg(
+        F.collect_list(F.struct("event_date", F.struct(*PLACE).alias("place"))).alias("copies")
+    )
+
+    def is_first(one: Column) -> Column:
+        return ~F.exists(
+            "copies",
+            lambda other: (
+                (F.abs(F.date_diff(other["event_date"], one["event_date"])) <= lateness_days)
+                & (other["place"] < one["place"])
+            ),
+        )
+
+    first = copies.select(F.explode(F.filter("copies", is_first)).alias("copy")).select("copy.event_date")
+    counts = spans.where(is_alone).select("event_date").unionAll(first).groupBy("event_date").count()
+    counted = {row.event_date: row["count"] for row in counts.collect()}
+    return {day: counted.get(day, 0) for day in dates}
 
 
 def drop_later_copies(records: DataFrame, copies: DataFrame) -> DataFrame:

@@ -53,7 +53,7 @@ from spark_jobs.maintain_tables import call, carry_forward, drop_dead_branches, 
 from spark_jobs.run_remarks import add_remark
 from spark_jobs.segment_models import read_models
 from spark_jobs.segment_profiles import profile_segments
-from spark_jobs.transform_clickstream import DATES_PER_DRAFT, DAY, batched, transform
+from spark_jobs.transform_clickstream import DAY, cut_into_drafts, transform
 from spark_jobs.user_segmentation_ml import count_transitions, read_features
 
 # The tables that know users, in the order in which the data flows.
@@ -61,6 +61,7 @@ TABLES_WITH_USERS = (RAW_EVENTS, EVENTS, SESSIONS, USER_DAILY_ACTIVITY, USER_FEA
 RESULT_SUFFIXES = (".csv", ".txt")
 # The columns of pipeline_runs that count rows of one table, and all that change when a user goes.
 RUN_COUNTS = {"clean": EVENTS, "sessions": SESSIONS, "users": USER_DAILY_ACTIVITY, "segmented_users": USER_SEGMENTS}
+DATES_PER_COMMIT = 7
 RECOUNTED = ("landed", "quarantined", "duplicates", *RUN_COUNTS)
 UNREACHED = """\
 Not reached, because it is not the lake's: the topic in Kafka until its retention ends (landing empties what it reads of
@@ -113,7 +114,7 @@ def remove_from_tables(lakehouse: Lakehouse, user: User, found: dict[Table, dict
     """
     empty_raw_events(lakehouse, user, sorted(found[RAW_EVENTS]))
     built = {day for table in (EVENTS, SESSIONS, USER_DAILY_ACTIVITY) for day in found[table]}
-    for dates in batched(sorted(built), DATES_PER_DRAFT):
+    for dates in cut_into_drafts(lakehouse, sorted(built)):
         transform(lakehouse, [], dates)
     delete_rows(lakehouse, USER_FEATURES, user)  # what a rollback has brought back: the rebuilt dates have none
     recount_segments(lakehouse, user, sorted(found[USER_SEGMENTS]))
@@ -129,6 +130,11 @@ def empty_raw_events(lakehouse: Lakehouse, user: User, dates: list[dt.date]) -> 
     lakehouse.run_sql(RAW_EVENTS, f"UPDATE {{table}} SET {values} WHERE {user.tombstones.names_record()}")
 
 
+def batched(dates: list[dt.date], size: int) -> list[list[dt.date]]:
+    """`dates` in pieces of at most `size`."""
+    return [dates[at : at + size] for at in range(0, len(dates), size)]
+
+
 def delete_rows(lakehouse: Lakehouse, table: Table, user: User) -> None:
     """Delete the user's rows of a table, in one commit; none where there are none."""
     if lakehouse.main.read(table).where(user.rows_of(table)).isEmpty():
@@ -139,10 +145,10 @@ def delete_rows(lakehouse: Lakehouse, table: Table, user: User) -> None:
 def recount_segments(lakehouse: Lakehouse, user: User, dates: list[dt.date]) -> None:
     """Profiles and transitions of `dates` without the user, and then user_segments, by which a rerun finds them."""
     moved = {*dates, *(day + DAY for day in dates)} & set(lakehouse.main.list_dates(USER_SEGMENTS))
-    for some in batched(dates, DATES_PER_DRAFT):
+    for some in batched(dates, DATES_PER_COMMIT):
         profiles = [profile_date(lakehouse, user, day) for day in some]
         lakehouse.replace_dates(SEGMENT_PROFILES, reduce(DataFrame.unionByName, profiles), some)
-    for some in batched(sorted(moved), DATES_PER_DRAFT):
+    for some in batched(sorted(moved), DATES_PER_COMMIT):
         transitions = [
             count_transitions(read_segments(lakehouse, user, day), read_segments(lakehouse, user, day - DAY), day)
             for day in some

@@ -20,7 +20,7 @@ import argparse
 import datetime as dt
 import json
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from pyspark.sql import DataFrame
@@ -54,7 +54,6 @@ from spark_jobs.sessionization import assign_sessions, find_open_sessions, summa
 DAY = dt.timedelta(days=1)
 # From what is built to what it is built from: the order in which the tables are published.
 BUILT = (USER_FEATURES, USER_DAILY_ACTIVITY, SESSIONS, EVENTS)
-DATES_PER_DRAFT = 7
 MAX_ATTEMPTS = 5
 
 
@@ -118,23 +117,26 @@ def find_unbuilt(lakehouse: Lakehouse, dates: Collection[dt.date]) -> list[dt.da
     return sorted([*unbuilt, *waiting])
 
 
-def rebuild_events(draft: Draft, tombstones: Tombstones, date: dt.date) -> list[dt.date]:
-    """raw_events -> events of one date; returns the built dates that a copy of one of its events has made stale."""
+def rebuild_events(draft: Draft, tombstones: Tombstones, dates: list[dt.date]) -> list[dt.date]:
+    """raw_events -> events of consecutive dates; returns the built dates that a copy of one of their events has made
+    stale."""
     transform = draft.lakehouse.settings.pipeline.transform
-    lateness = transform.allowed_lateness_days
-    nearby = read_valid_records(draft, tombstones, date - lateness * DAY, date + lateness * DAY)
-    with persisted(find_copies(nearby, date, lateness)) as copies:
+    first, last, lateness = dates[0], dates[-1], transform.allowed_lateness_days
+    nearby = read_valid_records(draft, tombstones, first - lateness * DAY, last + lateness * DAY)
+    with persisted(find_copies(nearby, first, last, lateness)) as copies:
         events = (
-            read_valid_records(draft, tombstones, date, date)
+            read_valid_records(draft, tombstones, first, last)
             .transform(drop_later_copies, copies)
-            .transform(assign_sessions, read_open_sessions(draft, date), transform.session_gap_minutes)
+            .transform(assign_sessions, read_open_sessions(draft, first), transform.session_gap_minutes)
         )
-        draft.replace_dates(EVENTS, events, [date])
-        elsewhere = copies.where(F.col("event_date") != F.lit(date)).select("event_date").distinct().collect()
-        built = draft.count_rows(EVENTS) if elsewhere else {}
-        neighbours = sorted(row.event_date for row in elsewhere if row.event_date in built)
-        shared = copies.select("event_id").distinct()
-        return find_stale_dates(draft, tombstones, shared, neighbours) if neighbours else []
+        draft.replace_dates(EVENTS, events, dates)
+        in_reach = {day for n in range(1, lateness + 1) for day in (first - n * DAY, last + n * DAY)}
+        neighbours = sorted(in_reach & draft.count_rows(EVENTS).keys())
+        if not neighbours:
+            return []
+        elsewhere = copies.where(F.col("event_date").isin(neighbours)).select("event_date").distinct().collect()
+        held = sorted(row.event_date for row in elsewhere)
+        return find_stale_dates(draft, tombstones, copies.select("event_id").distinct(), held) if held else []
 
 
 def find_stale_dates(draft: Draft, tombstones: Tombstones, event_ids: DataFrame, dates: list[dt.date]) -> list[dt.date]:
@@ -171,77 +173,95 @@ def continues_sessions(view: View, date: dt.date) -> bool:
     return both.where(~fits).isEmpty()
 
 
-def rebuild_sessions(draft: Draft, pieces: DataFrame, date: dt.date) -> None:
-    """Replace the sessions that began on `date`, and of those that began before it the ones that reach into it.
+def rebuild_sessions(draft: Draft, pieces: DataFrame, dates: list[dt.date]) -> None:
+    """Replace the sessions that began on `dates`, which are consecutive, and of those that began before them the ones
+    that reach into them.
 
-    `pieces` are the sessions summarised over the events of `date` alone: they are the whole session unless it crosses
-    midnight. The sessions that cross are summarised again over all their dates.
+    `pieces` are the sessions summarised over the events of each date alone: they are the whole session unless it
+    crosses midnight. The sessions that cross are summarised again over all their dates.
     """
     columns, built = SESSIONS.column_names, draft.count_rows(EVENTS)
-    earliest = min(pieces.agg(F.min("session_date")).collect()[0][0] or date, date - DAY)
-    last = find_last_reached(draft, date, built)
-    if date - DAY not in built and last == date:
-        draft.replace_dates(SESSIONS, pieces.select(*columns), [earliest, date])
+    first, last = dates[0], dates[-1]
+    earliest, reached = find_first_reaching(draft, first, last), find_last_reached(draft, last, built)
+    if len(dates) == 1 and first - DAY not in built and reached == last:
+        draft.replace_dates(SESSIONS, pieces.select(*columns), date_range(earliest, last))
         return
-    stored = draft.read_dates(SESSIONS, earliest, date - DAY)
-    later_events = draft.read_dates(EVENTS, date + DAY, last)
+    stored = draft.read_dates(SESSIONS, earliest, first - DAY)
+    later_events = draft.read_dates(EVENTS, last + DAY, reached)
     crossing = (
-        pieces.where(F.col("session_date") < F.lit(date))
+        pieces.where(F.col("session_date") < F.col("event_date"))
         .select("session_key")
-        .union(stored.where(F.col("session_end") >= F.lit(midnight(date))).select("session_key"))
-        .union(later_events.where(F.col("session_start") < F.lit(midnight(date + DAY))).select("session_key"))
+        .union(stored.where(F.col("session_end") >= F.lit(midnight(first))).select("session_key"))
+        .union(later_events.where(F.col("session_start") < F.lit(midnight(last + DAY))).select("session_key"))
         .distinct()
     )
-    whole = draft.read_dates(EVENTS, earliest, last).join(F.broadcast(crossing), "session_key", "left_semi")
+    whole = draft.read_dates(EVENTS, earliest, reached).join(F.broadcast(crossing), "session_key", "left_semi")
     sessions = (
         stored.select(*columns)
         .unionByName(pieces.select(*columns))
         .join(F.broadcast(crossing), "session_key", "left_anti")
         .unionByName(summarise_sessions(whole).select(*columns))
     )
-    draft.replace_dates(SESSIONS, sessions, date_range(earliest, date))
+    draft.replace_dates(SESSIONS, sessions, date_range(earliest, last))
+
+
+def find_first_reaching(view: View, first: dt.date, last: dt.date) -> dt.date:
+    """The first date of which a session reaches into the dates from `first` to `last`, or did when it was stored.
+
+    The day before `first` at the latest.
+    """
+    starts = view.find_bounds(EVENTS, "session_start", first, last)
+    ends = view.find_bounds(SESSIONS, "session_end", first - LONGEST_WINDOW_DAYS * DAY, first - DAY)
+    reaching: list[dt.date] = [low.date() for low, _ in starts.values()]
+    reaching += [day for day, (_, high) in ends.items() if high >= midnight(first)]
+    return min([first - DAY, *reaching])
 
 
 def find_last_reached(view: View, date: dt.date, built: Collection[dt.date]) -> dt.date:
     """The last date with events of a session that began on `date` or before."""
     last = date
-    began_by_date = F.col("session_start") < F.lit(midnight(date + DAY))
     while (following := last + DAY) in built:
-        if view.read_dates(EVENTS, following, following).where(began_by_date).isEmpty():
+        least, _ = view.find_bounds(EVENTS, "session_start", following, following)[following]
+        if least >= midnight(date + DAY):
             break
         last = following
     return last
 
 
-def rebuild_daily_activity(draft: Draft, pieces: DataFrame, date: dt.date) -> bool:
-    """Replace the date's rows of user_daily_activity; true when a later snapshot has to be built again for it."""
-    existing = draft.count_rows(USER_FEATURES)
-    has_later = any(date + n * DAY in existing for n in range(LONGEST_WINDOW_DAYS))
-    columns = USER_DAILY_ACTIVITY.column_names
-    before = draft.digest_date(USER_DAILY_ACTIVITY, date, columns) if has_later else None
-    draft.replace_dates(USER_DAILY_ACTIVITY, summarise_days(pieces), [date])
-    return has_later and draft.digest_date(USER_DAILY_ACTIVITY, date, columns) != before
-
-
 def rebuild_dates(draft: Draft, tombstones: Tombstones, dates: set[dt.date]) -> list[dt.date]:
     """Rebuild events, sessions and daily activity of `dates`, and of the dates that do not fit them any more.
 
-    Returns the dates whose daily activity has changed.
+    Dates that follow each other are one plan. Returns those whose daily activity has changed.
     """
-    pending, changed = set(dates), set[dt.date]()
+    pending = set(dates)
     while pending:
-        date = min(pending)
-        pending.remove(date)
-        pending |= set(rebuild_events(draft, tombstones, date))
-        with persisted(summarise_pieces(draft.read_dates(EVENTS, date, date))) as pieces:
-            rebuild_sessions(draft, pieces, date)
-            if rebuild_daily_activity(draft, pieces, date):
-                changed.add(date)
-        following = date + DAY
+        some = first_in_a_row(pending)
+        pending -= set(some)
+        pending |= set(rebuild_events(draft, tombstones, some))
+        with persisted(summarise_pieces(draft.read_dates(EVENTS, some[0], some[-1]))) as pieces:
+            rebuild_sessions(draft, pieces, some)
+            draft.replace_dates(USER_DAILY_ACTIVITY, summarise_days(pieces), some)
+        following = some[-1] + DAY
         is_judged = following not in pending and following in draft.count_rows(EVENTS)
         if is_judged and not continues_sessions(draft, following):
             pending.add(following)
-    return sorted(changed)
+    return find_changed_days(draft)
+
+
+def find_changed_days(draft: Draft) -> list[dt.date]:
+    """The drafted dates with another daily activity than before, of those that a snapshot of user_features sees."""
+    snapshots = draft.count_rows(USER_FEATURES)
+    dates = [
+        day
+        for day in draft.dates(USER_DAILY_ACTIVITY)
+        if any(day + n * DAY in snapshots for n in range(LONGEST_WINDOW_DAYS))
+    ]
+    if not dates:
+        return []
+    before, after = (
+        view.digest_dates(USER_DAILY_ACTIVITY, dates, USER_DAILY_ACTIVITY.column_names) for view in (draft.base, draft)
+    )
+    return [day for day in dates if before.get(day) != after.get(day)]
 
 
 def find_dates_missing_columns(lakehouse: Lakehouse, first: dt.date, last: dt.date) -> list[dt.date]:
@@ -257,10 +277,11 @@ def rebuild_features(draft: Draft, snapshots: list[dt.date]) -> None:
     """user_daily_activity -> user_features of the given snapshot dates."""
     first = snapshots[0] - (LONGEST_WINDOW_DAYS - 1) * DAY
     outdated = set(find_dates_missing_columns(draft.lakehouse, first, snapshots[-1]))
-    for date in sorted(outdated - set(draft.dates(USER_DAILY_ACTIVITY))):
-        print(f"user_daily_activity {date} was written without today's columns; it is made again", file=sys.stderr)
-        pieces = summarise_pieces(draft.read_dates(EVENTS, date, date))
-        draft.replace_dates(USER_DAILY_ACTIVITY, summarise_days(pieces), [date])
+    if dates := sorted(outdated - set(draft.dates(USER_DAILY_ACTIVITY))):
+        for date in dates:
+            print(f"user_daily_activity {date} was written without today's columns; it is made again", file=sys.stderr)
+        events = draft.read_dates(EVENTS, dates[0], dates[-1]).where(F.col("event_date").isin(dates))
+        draft.replace_dates(USER_DAILY_ACTIVITY, summarise_days(summarise_pieces(events)), dates)
     daily = draft.read_dates(USER_DAILY_ACTIVITY, first, snapshots[-1])
     draft.replace_dates(USER_FEATURES, build_features(daily, snapshots), snapshots)
 
@@ -390,9 +411,30 @@ def date_range(first: dt.date, last: dt.date) -> list[dt.date]:
     return [first + n * DAY for n in range((last - first).days + 1)]
 
 
-def batched(dates: list[dt.date], size: int) -> list[list[dt.date]]:
-    """`dates` in runs of at most `size`."""
-    return [dates[at : at + size] for at in range(0, len(dates), size)]
+def first_in_a_row(dates: Collection[dt.date]) -> list[dt.date]:
+    """The first of `dates` and those that follow it without a gap."""
+    row = [min(dates)]
+    while (following := row[-1] + DAY) in dates:
+        row.append(following)
+    return row
+
+
+def cut_into_drafts(lakehouse: Lakehouse, dates: list[dt.date]) -> list[list[dt.date]]:
+    """`dates` in pieces of at most `transform.rows_per_draft` rows of raw_events."""
+    limit = lakehouse.settings.pipeline.transform.rows_per_draft
+    return cut_by_rows(dates, lakehouse.main.count_rows(RAW_EVENTS), limit)
+
+
+def cut_by_rows(dates: Iterable[dt.date], rows: Mapping[dt.date, int], limit: int) -> list[list[dt.date]]:
+    """`dates` in pieces of at most `limit` rows, in their order; a date that has more is a piece of its own."""
+    pieces, filled = list[list[dt.date]](), 0
+    for date in dates:
+        filled += rows.get(date, 0)
+        if not pieces or filled > limit:
+            pieces.append([])
+            filled = rows.get(date, 0)
+        pieces[-1].append(date)
+    return pieces
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -429,7 +471,7 @@ def main(argv: list[str] | None = None) -> int:
     paths = {"input_path": args.input_path, "output_path": args.output_path, "inputs": (RAW_EVENTS,)}
     with open_lakehouse("transform_clickstream", config.load(), **paths) as lakehouse:
         touched = args.late_dates
-        for dates in batched(run_dates, DATES_PER_DRAFT):
+        for dates in cut_into_drafts(lakehouse, run_dates):
             print(transform(lakehouse, dates, touched, is_forced=args.force).to_json(), flush=True)
             touched = []
     return 0

@@ -10,16 +10,22 @@ from importlib import import_module
 
 from airflow.__main__ import main
 
-# Nothing that starts threads, which a fork does not survive: neither PySpark nor gRPC.
+# Nothing that starts threads, which a fork does not survive: neither gRPC nor what opens S3.
 PRELOADED = (
     "airflow.sdk.execution_time.task_runner",
     "airflow.providers.amazon.aws.hooks.athena_sql",
     "airflow.providers.amazon.aws.operators.athena",
+    "airflow.providers.apache.spark.operators.spark_pyspark",
     "airflow.providers.apache.spark.operators.spark_submit",
     "airflow.providers.common.sql.operators.sql",
     "airflow.providers.standard.operators.bash",
     "airflow.providers.standard.operators.python",
     "airflow.providers.standard.operators.trigger_dagrun",
+    # What the jobs import, for those that run in a task's own process.
+    "config.loader",
+    "pandas",
+    "scipy.stats",
+    "sklearn.metrics",
 )
 
 if __name__ == "__main__":

@@ -7,14 +7,10 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import defaultdict
-from collections.abc import Mapping
-from typing import Any
-
-from pyiceberg.conversions import from_bytes
-from pyiceberg.types import NestedField, PrimitiveType
 
 from config.loader import Audit
 from spark_jobs.lake.draft import Draft
+from spark_jobs.lake.files import partition_date, read_bound
 from spark_jobs.lake.tables import EVENTS, SESSIONS, USER_DAILY_ACTIVITY, USER_FEATURES, USER_SEGMENTS, Column, Table
 
 # Their rows are events, sessions and users, of which a rebuilt date has about as many as before.
@@ -51,7 +47,8 @@ def find_bad_values(draft: Draft, table: Table) -> list[str]:
     fields = {column: schema.find_field(column.name) for column in table.columns}
     counts: dict[tuple[dt.date, Column, str], int] = defaultdict(int)
     faults = []
-    for day, file in draft.list_files(table):
+    for file in draft.list_drafted_files(table):
+        day = partition_date(file)
         nulls, not_numbers = file.null_value_counts or {}, file.nan_value_counts or {}
         for column, field in fields.items():
             if not column.is_nullable:
@@ -70,11 +67,3 @@ def find_bad_values(draft: Draft, table: Table) -> list[str]:
         if rows
     ]
     return faults
-
-
-def read_bound(field: NestedField, bounds: Mapping[int, bytes] | None) -> Any:
-    """The value of a field in the lower or upper bounds of a file; None where it has none."""
-    packed = (bounds or {}).get(field.field_id)
-    if packed is None or not isinstance(field.field_type, PrimitiveType):
-        return None
-    return from_bytes(field.field_type, packed)

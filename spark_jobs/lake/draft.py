@@ -26,7 +26,6 @@ from spark_jobs.lake.files import (
     in_dates,
     list_files,
     list_snapshots_since,
-    partition_date,
     replace_files,
 )
 from spark_jobs.lake.lakehouse import Lakehouse
@@ -71,6 +70,11 @@ class Draft(View):
         self._references[table] = self.name
         self._dates[table] |= set(dates)
 
+    @property
+    def base(self) -> View:
+        """The tables as the draft found them when it was opened."""
+        return self.lakehouse.at(self._bases)
+
     def dates(self, table: Table) -> list[dt.date]:
         """The dates that the draft replaces, ascending."""
         return sorted(self._dates[table])
@@ -80,14 +84,13 @@ class Draft(View):
         published = self.lakehouse.main.count_rows(table)
         return {day: published.get(day, 0) for day in self.dates(table)}
 
-    def list_files(self, table: Table) -> list[tuple[dt.date, DataFile]]:
-        """Date and data file, with its column statistics, of each file that the draft holds in its dates."""
+    def list_drafted_files(self, table: Table) -> list[DataFile]:
+        """The files, with their column statistics, that the draft holds in its dates."""
         if not self._dates[table]:
             return []
         loaded = self.lakehouse.load(table)
         head = loaded.snapshot_by_name(self.name)
-        files = list_files(loaded, head.snapshot_id if head else None, self._in_dates(table))
-        return [(partition_date(file), file) for file in files.values()]
+        return [*list_files(loaded, head.snapshot_id if head else None, self._in_dates(table)).values()]
 
     def publish(
         self, table: Table, first_read: dt.date, last_read: dt.date, summary: dict[str, str] | None = None
@@ -107,7 +110,7 @@ class Draft(View):
         replace_files(
             loaded,
             removed=replaced.values(),
-            added=[file for _, file in self.list_files(table)],
+            added=self.list_drafted_files(table),
             rests_on=between_dates(table, first_read, last_read),
             summary=summary or {},
             conflict=self._changed(table, first_read, last_read),

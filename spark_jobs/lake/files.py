@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from itertools import takewhile
+from typing import Any
 
+from pyiceberg.conversions import from_bytes
 from pyiceberg.exceptions import CommitFailedException, ValidationException
 from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression, GreaterThanOrEqual, In, LessThanOrEqual
 from pyiceberg.manifest import DataFile, ManifestEntryStatus, ManifestFile
 from pyiceberg.table import Table as IcebergTable
 from pyiceberg.table.snapshots import Snapshot, ancestors_of
 from pyiceberg.table.update.snapshot import _OverwriteFiles
+from pyiceberg.types import NestedField, PrimitiveType, TimestamptzType
+from pyiceberg.utils.datetime import micros_to_timestamptz
 
 from spark_jobs.errors import ConcurrentCommitError
 from spark_jobs.lake.tables import Table
@@ -45,6 +49,18 @@ def list_files(loaded: IcebergTable, snapshot_id: int | None, condition: Boolean
         return {}
     scan = loaded.scan(row_filter=condition or AlwaysTrue(), snapshot_id=snapshot_id)
     return {task.file.file_path: task.file for task in scan.plan_files()}
+
+
+def read_bound(field: NestedField, bounds: Mapping[int, bytes] | None) -> Any:
+    """The value of a field in the lower or upper bounds of a file; None where it has none.
+
+    A long text may be cut; numbers, dates and times are exact.
+    """
+    packed = (bounds or {}).get(field.field_id)
+    if packed is None or not isinstance(field.field_type, PrimitiveType):
+        return None
+    value: Any = from_bytes(field.field_type, packed)
+    return micros_to_timestamptz(value) if isinstance(field.field_type, TimestamptzType) else value
 
 
 def find_changed_dates(loaded: IcebergTable, snapshot: Snapshot) -> set[dt.date]:

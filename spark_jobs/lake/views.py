@@ -5,13 +5,15 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from pyiceberg.table import Table as IcebergTable
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from config.catalog import count_partition_rows
 from spark_jobs.errors import ConcurrentCommitError
+from spark_jobs.lake.files import between_dates, list_files, partition_date, read_bound
 from spark_jobs.lake.tables import Table
 
 if TYPE_CHECKING:
@@ -61,25 +63,60 @@ class View:
 
     def count_rows(self, table: Table) -> dict[dt.date, int]:
         """The rows of each date that has some, ascending; reads metadata only."""
-        reference, loaded = self.reference(table), self.lakehouse.load(table)
-        if reference is None:
-            return {}
-        snapshot = loaded.snapshot_by_name(reference) if isinstance(reference, str) else None
-        if isinstance(reference, int):
-            snapshot = loaded.snapshot_by_id(reference)
-            if snapshot is None:
-                raise ConcurrentCommitError(f"{table.name}: what this run read was expired meanwhile")
-        return {} if snapshot is None else count_partition_rows(loaded, snapshot.snapshot_id)
+        loaded = self.lakehouse.load(table)
+        snapshot_id = self._find_snapshot(table, loaded)
+        return {} if snapshot_id is None else count_partition_rows(loaded, snapshot_id)
+
+    def _find_snapshot(self, table: Table, loaded: IcebergTable) -> int | None:
+        """Where the view reads the table; None where it has no snapshot yet. Raises ConcurrentCommitError."""
+        reference = self.reference(table)
+        if isinstance(reference, str):
+            head = loaded.snapshot_by_name(reference)
+            return head.snapshot_id if head else None
+        if reference is not None and loaded.snapshot_by_id(reference) is None:
+            raise ConcurrentCommitError(f"{table.name}: what this run read was expired meanwhile")
+        return reference
+
+    def find_bounds(self, table: Table, column: str, first: dt.date, last: dt.date) -> dict[dt.date, tuple[Any, Any]]:
+        """Least and greatest value of a number, date or time on each date that has rows, ascending.
+
+        From the statistics of the files; Spark reads the data only where a file has none, or nulls alone.
+        """
+        loaded = self.lakehouse.load(table)
+        field = loaded.schema().find_field(column)
+        bounds: dict[dt.date, tuple[Any, Any]] = {}
+        for file in list_files(loaded, self._find_snapshot(table, loaded), between_dates(table, first, last)).values():
+            low, high = read_bound(field, file.lower_bounds), read_bound(field, file.upper_bounds)
+            if low is None or high is None:
+                return self._measure_bounds(table, column, first, last)
+            day = partition_date(file)
+            least, greatest = bounds.get(day, (low, high))
+            bounds[day] = min(least, low), max(greatest, high)
+        return dict(sorted(bounds.items()))
+
+    def _measure_bounds(
+        self, table: Table, column: str, first: dt.date, last: dt.date
+    ) -> dict[dt.date, tuple[Any, Any]]:
+        rows = self.read_dates(table, first, last).where(F.col(column).isNotNull()).groupBy(table.partition_column)
+        bounds = rows.agg(F.min(column).alias("least"), F.max(column).alias("greatest")).toArrow().to_pylist()
+        found = {row[table.partition_column]: (row["least"], row["greatest"]) for row in bounds}
+        return dict(sorted(found.items()))
 
     def list_dates(self, table: Table) -> list[dt.date]:
         """The dates that have rows, ascending; reads metadata only."""
         return list(self.count_rows(table))
 
+    def digest_dates(self, table: Table, dates: Sequence[dt.date], columns: Sequence[str]) -> dict[dt.date, str]:
+        """A fingerprint of `columns` in the rows of each date that has some, whatever their order."""
+        date = F.col(table.partition_column)
+        rows = self.read_dates(table, min(dates), max(dates)).where(date.isin([F.lit(day) for day in dates]))
+        total = F.sum(F.xxhash64(*columns).cast("decimal(38,0)"))
+        digests = rows.groupBy(date).agg(F.count("*"), total).collect()
+        return {day: f"{count}:{digest}" for day, count, digest in digests}
+
     def digest_date(self, table: Table, date: dt.date, columns: Sequence[str]) -> str:
-        """A fingerprint of `columns` in a date's rows, whatever their order."""
-        digest = F.xxhash64(*columns).cast("decimal(38,0)")
-        rows, total = self.read_dates(table, date, date).agg(F.count("*"), F.sum(digest)).collect()[0]
-        return f"{rows}:{total}"
+        """The fingerprint of one date."""
+        return self.digest_dates(table, [date], columns).get(date, "0:None")
 
     @contextmanager
     def explain_expiry(self) -> Iterator[None]:

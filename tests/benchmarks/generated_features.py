@@ -18,10 +18,9 @@ from data_generator.population import PersonaMove
 from spark_jobs.event_schema import EVENT_DDL
 from spark_jobs.feature_windows import build_features, summarise_days, summarise_pieces
 from spark_jobs.sessionization import assign_sessions
-from spark_jobs.transform_clickstream import DAY, batched
+from spark_jobs.transform_clickstream import DAY
 
 SESSION_GAP_MINUTES = 30
-DATES_PER_JOB = 30
 
 
 def generate(
@@ -34,21 +33,18 @@ def generate(
 
 def write_daily_activity(spark: SparkSession, batches: Iterator[DateBatch], folder: Path) -> None:
     """user_daily_activity of each batch's date, as Parquet below `folder`; the batches follow each other."""
-    dates = []
     for batch in batches:
-        dates.append(batch.parameters.date)
-        with (folder / f"{dates[-1]}.jsonl").open("wb") as file:
+        with (folder / f"{batch.parameters.date}.jsonl").open("wb") as file:
             for records in batch.records():
                 file.writelines(value + b"\n" for value in records.values)
     payloads = spark.read.text(str(folder / "*.jsonl"))
     events = payloads.select(F.from_json("value", EVENT_DDL).alias("event")).select("event.*")
     nobody = events.select("user_id", "event_time", F.col("event_time").alias("session_start")).limit(0)
     sessions = assign_sessions(events, nobody, SESSION_GAP_MINUTES).withColumn("event_date", F.to_date("event_time"))
-    sessions.write.partitionBy("event_date").parquet(str(folder / "sessions"))
+    # In no order: Spark cannot free what a second sort holds while the windows of the same stage need memory.
+    sessions.write.parquet(str(folder / "sessions"))
     stored = spark.read.parquet(str(folder / "sessions"))
-    for some in batched(dates, DATES_PER_JOB):
-        events = stored.where(F.col("event_date").between(some[0], some[-1]))
-        summarise_days(summarise_pieces(events)).write.mode("append").parquet(str(folder / "daily"))
+    summarise_days(summarise_pieces(stored)).write.parquet(str(folder / "daily"))
     shutil.rmtree(folder / "sessions")
     for file_of_date in folder.glob("*.jsonl"):
         file_of_date.unlink()

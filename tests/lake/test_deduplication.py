@@ -19,7 +19,7 @@ def test_of_the_records_with_one_event_id_the_lowest_partition_and_offset_stays(
         {"event_id": event_id(2), "user_id": "a", "event_time": "2025-04-01T10:00:01.000", "brand": "only"},
     ).withColumn("partition", F.when(F.col("offset") == 0, 1).otherwise(0))
     april_1 = date(2025, 4, 1)
-    clean = drop_later_copies(frame, find_copies(frame, april_1, lateness_days=3))
+    clean = drop_later_copies(frame, find_copies(frame, april_1, april_1, lateness_days=3))
     assert sorted(row.brand for row in clean.collect()) == ["only", "third"]
     assert count_first_records(frame, [april_1], lateness_days=3) == {april_1: 2}
 
@@ -34,5 +34,5 @@ def test_a_copy_on_another_date_counts_as_far_as_events_may_be_late(spark: Spark
     for day, is_first in zip(map(date.fromisoformat, days), first, strict=True):
         on_date = frame.where(F.col("event_date") == F.lit(day))
         nearby = frame.where(F.abs(F.date_diff("event_date", F.lit(day))) <= 3)
-        clean = drop_later_copies(on_date, find_copies(nearby, day, lateness_days=3))
+        clean = drop_later_copies(on_date, find_copies(nearby, day, day, lateness_days=3))
         assert (clean.count(), count_first_records(nearby, [day], lateness_days=3)) == (is_first, {day: is_first})

@@ -171,3 +171,19 @@ def test_the_newest_note_is_that_of_main_whatever_other_branches_say(lake: Lakeh
     aside.option("snapshot-property.note", '"from aside"').append()
     assert lake.find_note(SEGMENT_TRANSITIONS, noted) == "new"
     assert lake.find_note(SEGMENT_TRANSITIONS, other) == "later"
+
+
+def test_bounds_of_a_column_come_from_the_files_or_where_they_have_none_from_the_rows(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    lake = Lakehouse(spark, config.load("local"), output_path=str(tmp_path))
+    lake.replace_dates(SEGMENT_TRANSITIONS, transitions(lake, (3, FIRST), (7, FIRST), (5, SECOND)), [FIRST, SECOND])
+    by_hand = {FIRST: (3, 7), SECOND: (5, 5)}
+    assert lake.main.find_bounds(SEGMENT_TRANSITIONS, "users", FIRST, THIRD) == by_hand
+    spark.sql(
+        f"ALTER TABLE {lake.identifier(SEGMENT_TRANSITIONS)} SET TBLPROPERTIES "
+        "('write.metadata.metrics.default' = 'none')"
+    )
+    lake.replace_dates(SEGMENT_TRANSITIONS, transitions(lake, (4, THIRD), (9, THIRD)), [THIRD])
+    assert lake.main.find_bounds(SEGMENT_TRANSITIONS, "users", FIRST, SECOND) == by_hand
+    assert lake.main.find_bounds(SEGMENT_TRANSITIONS, "users", FIRST, THIRD) == by_hand | {THIRD: (4, 9)}

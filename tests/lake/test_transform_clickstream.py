@@ -68,6 +68,41 @@ def test_dates_in_any_order_give_the_same_tables_and_whole_sessions(tmp_path: Pa
     assert backward == at_once
 
 
+def test_dates_with_a_built_one_between_them_are_whole_in_one_run(tmp_path: Path, make_event: MakeEvent) -> None:
+    events = [make_event(**fields) for fields in [*MIDNIGHT_TRIP, *ROBOT]]
+    results: list[dict[str, list[str]]] = []
+    for runs in ([APRIL], [[APRIL[1]], [APRIL[0], APRIL[2]]]):
+        with open_lake(tmp_path / str(len(results))) as lakehouse:
+            land(lakehouse, [*events, events[0]])
+            for dates in runs:
+                transform(lakehouse, dates, [])
+            results.append(read_everything(lakehouse))
+    at_once, around = results
+    assert around == at_once
+
+
+def test_a_session_ends_earlier_when_the_events_that_went_on_with_it_turn_out_to_be_copies(
+    tmp_path: Path, make_event: MakeEvent
+) -> None:
+    """Of the robot's events of the third date lower offsets hold copies with a time on the fourth."""
+    robot = [make_event(**fields) for fields in ROBOT]
+    on_the_third = [event for event in robot if event["event_time"].startswith("2025-04-03")]
+    copies = [event | {"event_time": event["event_time"].replace("04-03", "04-04")} for event in on_the_third]
+    with open_lake(tmp_path) as lakehouse:
+        land(lakehouse, robot, first_offset=100)
+        transform(lakehouse, APRIL, [])
+        assert [row.events for row in lakehouse.main.read(SESSIONS).collect()] == [90]
+        land(lakehouse, copies)
+        # By hand: nothing of the third date is left, so the date falls further than the audit allows.
+        transform(lakehouse, [date(2025, 4, 4)], [], is_forced=True)
+        rows = lakehouse.main.read(SESSIONS).orderBy("session_start").collect()
+    found = [(str(row.session_date), row.events, str(row.session_end)) for row in rows]
+    assert found == [
+        ("2025-04-01", 78, "2025-04-02 23:40:00"),
+        ("2025-04-04", 12, "2025-04-04 03:40:00"),
+    ]
+
+
 def test_a_rerun_of_main_changes_no_row_and_leaves_other_partitions_alone(
     tmp_path: Path, make_event: MakeEvent
 ) -> None:
