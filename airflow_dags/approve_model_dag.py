@@ -26,7 +26,7 @@ from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import DAG, Param, TriggerRule
 
 import config
-from airflow_dags.spark_job import DEFAULT_ARGUMENTS, submit
+from airflow_dags.spark_job import DEFAULT_ARGUMENTS, spark_task
 
 PATHS = config.load().paths
 TRACKING_URI = config.load().environment.mlflow_tracking_uri
@@ -64,9 +64,9 @@ with DAG(
         response_timeout=dt.timedelta(days=7),  # without a default answer: the task fails, and nothing is decided
         retries=0,  # each would ask for another week
     )
-    approve = submit("user_segmentation_ml", ["--approve={{ params.model_id }}"], task_id="approve")
+    approve = spark_task("user_segmentation_ml", ["--approve={{ params.model_id }}"], task_id="approve")
     # When the answer is Reject, `ask` skips what follows it directly, whatever its trigger rule: this follows approve.
-    reject = submit("user_segmentation_ml", ["--reject={{ params.model_id }}"], task_id="reject")
+    reject = spark_task("user_segmentation_ml", ["--reject={{ params.model_id }}"], task_id="reject")
     reject.trigger_rule = TriggerRule.ALL_SKIPPED
     # Where there is no answer, or approve fails, reject is merely skipped: the run fails by its last task.
     settled = EmptyOperator(task_id="settled", trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS)

@@ -39,7 +39,7 @@ from airflow.sdk import DAG, CronDataIntervalTimetable, Param, TaskGroup, Trigge
 
 import config
 from airflow_dags.column_checks import build_column_checks
-from airflow_dags.spark_job import DEFAULT_ARGUMENTS, submit
+from airflow_dags.spark_job import DEFAULT_ARGUMENTS, spark_task
 from config.loader import PROJECT_ROOT
 
 PATHS = config.load().paths
@@ -114,7 +114,7 @@ with DAG(
         ]
         published = choose_source("{{ params.event_source }}") >> sources
 
-    land_raw_events = submit(
+    land_raw_events = spark_task(
         "land_raw_events",
         [
             "--run-date", DATE,
@@ -133,7 +133,7 @@ with DAG(
         return run_audit.check_landing(dt.date.fromisoformat(date), is_forced=params["force"])
 
     landing = check_landing(DATE)
-    transform_clickstream = submit(
+    transform_clickstream = spark_task(
         "transform_clickstream",
         [
             *("--start-date", DATE),
@@ -162,7 +162,7 @@ with DAG(
         running = ti.get_previous_dagrun(state="running")
         return running is None or logical_date - running.logical_date >= dt.timedelta(days=LONGEST_WINDOW_DAYS)
 
-    user_segmentation_ml = submit(
+    user_segmentation_ml = spark_task(
         "user_segmentation_ml",
         ["--start-date", DATE, FORCE, "--{{ '' if params.needs_approval else 'no-' }}needs-approval"],
     )

@@ -21,7 +21,7 @@ import datetime as dt
 
 from airflow.sdk import DAG, Param
 
-from airflow_dags.spark_job import DEFAULT_ARGUMENTS, submit
+from airflow_dags.spark_job import DEFAULT_ARGUMENTS, spark_task
 
 with DAG(
     dag_id="forget_user",
@@ -34,4 +34,4 @@ with DAG(
     tags=["keeping"],
     params={"user_id": Param(type="string", minLength=1, description="exactly as in the events")},
 ) as dag:
-    submit("forget_user", ["--user={{ params.user_id }}"])
+    spark_task("forget_user", ["--user={{ params.user_id }}"])

@@ -21,7 +21,7 @@ import datetime as dt
 from airflow.sdk import DAG, CronTriggerTimetable
 
 import config
-from airflow_dags.spark_job import DEFAULT_ARGUMENTS, submit
+from airflow_dags.spark_job import DEFAULT_ARGUMENTS, spark_task
 
 SETTINGS = config.load().pipeline
 
@@ -36,4 +36,4 @@ with DAG(
     default_args=DEFAULT_ARGUMENTS,
     tags=["keeping"],
 ) as dag:
-    submit("maintain_tables", [])
+    spark_task("maintain_tables", [])

@@ -6,8 +6,8 @@ import datetime as dt
 from importlib import import_module
 from typing import Any
 
-from airflow.providers.apache.spark.operators.spark_pyspark import PySparkOperator
 from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
+from airflow.providers.standard.operators.python import PythonOperator
 
 import config
 from config.loader import PROJECT_ROOT
@@ -24,19 +24,24 @@ DEFAULT_ARGUMENTS: dict[str, Any] = {
 }
 
 
-def submit(job: str, arguments: list[str], task_id: str | None = None) -> SparkSubmitOperator | PySparkOperator:
+class ConnectJobOperator(PythonOperator):
+    """A job in the task's own process, with its session on a Spark Connect server, which a killed task interrupts."""
+
+    def on_kill(self) -> None:
+        from pyspark.sql import SparkSession
+
+        if session := SparkSession.getActiveSession():
+            session.interruptAll()
+
+
+def spark_task(job: str, arguments: list[str], task_id: str | None = None) -> SparkSubmitOperator | ConnectJobOperator:
     """A Spark job as a task, by default of the same name, once at a time: two would compete for the same dates.
 
     It works on the Spark Connect server that `spark.remote` of the environment names, or starts a Spark of its own.
     """
-    remote = config.load().environment.spark.remote
-    if remote:
-        return PySparkOperator(
-            task_id=task_id or job,
-            python_callable=run_job,
-            op_args=[job, arguments],
-            config_kwargs={"spark.remote": remote},
-            max_active_tis_per_dag=1,
+    if config.load().environment.spark.remote:
+        return ConnectJobOperator(
+            task_id=task_id or job, python_callable=run_job, op_args=[job, arguments], max_active_tis_per_dag=1
         )
     return SparkSubmitOperator(
         task_id=task_id or job,
@@ -48,14 +53,10 @@ def submit(job: str, arguments: list[str], task_id: str | None = None) -> SparkS
     )
 
 
-def run_job(job: str, arguments: list[str], spark: Any) -> None:
-    """`main` of a job; it works in `spark`, which Airflow has made the active session and stops.
-
-    Raises AirflowException where the job fails.
-    """
+def run_job(job: str, arguments: list[str]) -> None:
+    """`main` of a job, which opens its session and stops it. Raises AirflowException where it fails."""
     from airflow.sdk.exceptions import AirflowException
 
-    print(f"{job} on the Spark Connect server, session {spark.session_id}", flush=True)
     code = import_module(f"spark_jobs.{job}").main(arguments)
     if code:
-        raise AirflowException(f"{job} ended with {code}; the line before this says why")
+        raise AirflowException(f"{job} ended with {code}: its own last line in this log says why")

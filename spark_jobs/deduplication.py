@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -16,7 +17,7 @@ def find_copies(records: DataFrame, first: dt.date, last: dt.date, lateness_days
     """Place, `event_id`, `event_date` and `is_first` of the records whose id also another record has, one of them on a
     date from `first` to `last`. `records` are those of the dates at most `lateness_days` away.
 
-    `is_first` holds for the records from `first` to `last`; of the others it has not seen every copy.
+    `is_first` is right only from `first` to `last`: of the dates around them not every copy is among `records`.
 
     Few ids repeat: they are found by hash in a narrow pass, so that only their records are sorted.
     """
@@ -43,30 +44,33 @@ def count_first_records(records: DataFrame, dates: list[dt.date], lateness_days:
 
     `records` are those of the dates at most `lateness_days` away from `dates`.
     """
-    event = ("id_hash", "id_hash_2")
+    event_id = ("id_hash", "id_hash_2")
     ids = records.select(
         *PLACE, "event_date", F.xxhash64("event_id").alias("id_hash"), F.hash("event_id").alias("id_hash_2")
     )
-    spans = ids.groupBy(*event).agg(F.min("event_date").alias("event_date"), F.max("event_date").alias("last_date"))
-    is_alone = F.col("event_date") == F.col("last_date")  # nearly all are
-    of_other_dates = ids.join(F.broadcast(spans.where(~is_alone).select(*event)), list(event), "left_semi")
-    copies = of_other_dates.groupBy(*event).agg(
-        F.collect_list(F.struct("event_date", F.struct(*PLACE).alias("place"))).alias("copies")
-    )
+    spans = ids.groupBy(*event_id).agg(F.min("event_date").alias("event_date"), F.max("event_date").alias("last_date"))
+    is_on_one_date = F.col("event_date") == F.col("last_date")  # nearly all are
+    on_several_dates = spans.where(~is_on_one_date).select(*event_id)
+    copies = ids.join(F.broadcast(on_several_dates), list(event_id), "left_semi")
+    first_dates = spans.where(is_on_one_date).select("event_date")
+    first_dates = first_dates.unionAll(find_first_dates(copies, event_id, lateness_days))
+    counts = {row.event_date: row["count"] for row in first_dates.groupBy("event_date").count().collect()}
+    return {day: counts.get(day, 0) for day in dates}
+
+
+def find_first_dates(copies: DataFrame, event_id: Sequence[str], lateness_days: int) -> DataFrame:
+    """The `event_date` of each copy that no other one, at most `lateness_days` away, comes before: one row for each."""
+    lowest = copies.groupBy(*event_id, "event_date").agg(F.min(F.struct(*PLACE)).alias("place"))
+    by_event = lowest.groupBy(*event_id).agg(F.collect_list(F.struct("event_date", "place")).alias("copies"))
 
     def is_first(one: Column) -> Column:
-        return ~F.exists(
-            "copies",
-            lambda other: (
-                (F.abs(F.date_diff(other["event_date"], one["event_date"])) <= lateness_days)
-                & (other["place"] < one["place"])
-            ),
-        )
+        def comes_before(other: Column) -> Column:
+            is_near = F.abs(F.date_diff(other["event_date"], one["event_date"])) <= lateness_days
+            return is_near & (other["place"] < one["place"])
 
-    first = copies.select(F.explode(F.filter("copies", is_first)).alias("copy")).select("copy.event_date")
-    counts = spans.where(is_alone).select("event_date").unionAll(first).groupBy("event_date").count()
-    counted = {row.event_date: row["count"] for row in counts.collect()}
-    return {day: counted.get(day, 0) for day in dates}
+        return ~F.exists("copies", comes_before)
+
+    return by_event.select(F.explode(F.filter("copies", is_first)).alias("copy")).select("copy.event_date")
 
 
 def drop_later_copies(records: DataFrame, copies: DataFrame) -> DataFrame:

@@ -111,9 +111,12 @@ def build_features(
 
     `daily` holds every date that the longest window of the first snapshot sees, to the last snapshot.
     """
-    snapshot = F.explode(F.array([F.lit(day) for day in snapshot_dates])).alias("snapshot_date")
-    rows = daily.select("*", snapshot).withColumn("age_days", F.date_diff("snapshot_date", "event_date"))
-    rows = rows.where(F.col("age_days").between(0, longest_window_days - 1))
+    snapshots = F.filter(
+        F.array([F.lit(day) for day in snapshot_dates]),
+        lambda day: F.date_diff(day, "event_date").between(0, longest_window_days - 1),
+    )
+    rows = daily.select("*", F.explode(snapshots).alias("snapshot_date"))
+    rows = rows.withColumn("age_days", F.date_diff("snapshot_date", "event_date"))
     windowed = [
         F.sum(F.when(F.col("age_days") < days, F.col(name)).otherwise(0)).alias(f"{name}_sum_{days}d")
         for days in WINDOWS_DAYS

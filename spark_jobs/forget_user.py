@@ -53,15 +53,15 @@ from spark_jobs.maintain_tables import call, carry_forward, drop_dead_branches, 
 from spark_jobs.run_remarks import add_remark
 from spark_jobs.segment_models import read_models
 from spark_jobs.segment_profiles import profile_segments
-from spark_jobs.transform_clickstream import DAY, cut_into_drafts, transform
+from spark_jobs.transform_clickstream import DAY, transform
 from spark_jobs.user_segmentation_ml import count_transitions, read_features
 
 # The tables that know users, in the order in which the data flows.
 TABLES_WITH_USERS = (RAW_EVENTS, EVENTS, SESSIONS, USER_DAILY_ACTIVITY, USER_FEATURES, USER_SEGMENTS)
+DATES_PER_COMMIT = 7
 RESULT_SUFFIXES = (".csv", ".txt")
 # The columns of pipeline_runs that count rows of one table, and all that change when a user goes.
 RUN_COUNTS = {"clean": EVENTS, "sessions": SESSIONS, "users": USER_DAILY_ACTIVITY, "segmented_users": USER_SEGMENTS}
-DATES_PER_COMMIT = 7
 RECOUNTED = ("landed", "quarantined", "duplicates", *RUN_COUNTS)
 UNREACHED = """\
 Not reached, because it is not the lake's: the topic in Kafka until its retention ends (landing empties what it reads of
@@ -114,7 +114,7 @@ def remove_from_tables(lakehouse: Lakehouse, user: User, found: dict[Table, dict
     """
     empty_raw_events(lakehouse, user, sorted(found[RAW_EVENTS]))
     built = {day for table in (EVENTS, SESSIONS, USER_DAILY_ACTIVITY) for day in found[table]}
-    for dates in cut_into_drafts(lakehouse, sorted(built)):
+    for dates in batched(sorted(built), DATES_PER_COMMIT):
         transform(lakehouse, [], dates)
     delete_rows(lakehouse, USER_FEATURES, user)  # what a rollback has brought back: the rebuilt dates have none
     recount_segments(lakehouse, user, sorted(found[USER_SEGMENTS]))

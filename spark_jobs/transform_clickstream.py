@@ -55,6 +55,7 @@ DAY = dt.timedelta(days=1)
 # From what is built to what it is built from: the order in which the tables are published.
 BUILT = (USER_FEATURES, USER_DAILY_ACTIVITY, SESSIONS, EVENTS)
 MAX_ATTEMPTS = 5
+DATES_PER_BATCH = 100  # a plan names each of its dates
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,13 @@ def read_valid_records(view: View, tombstones: Tombstones, first: dt.date, last:
     raw = view.read_dates(RAW_EVENTS, first, last).where(F.col("error_type").isNull())
     raw = raw.transform(drop_forgotten, tombstones, "event.user_id")
     return raw.select(*PLACE, "event.*", "event_date")
+
+
+def read_records_near(draft: Draft, tombstones: Tombstones, dates: Collection[dt.date]) -> DataFrame:
+    """`read_valid_records` of `dates`, which may lie far apart, and of the dates around each that may hold copies."""
+    lateness = draft.lakehouse.settings.pipeline.transform.allowed_lateness_days
+    near = sorted({day + n * DAY for day in dates for n in range(-lateness, lateness + 1)})
+    return read_valid_records(draft, tombstones, near[0], near[-1]).where(F.col("event_date").isin(near))
 
 
 def read_open_sessions(view: View, date: dt.date) -> DataFrame:
@@ -122,8 +130,7 @@ def rebuild_events(draft: Draft, tombstones: Tombstones, dates: list[dt.date]) -
     stale."""
     transform = draft.lakehouse.settings.pipeline.transform
     first, last, lateness = dates[0], dates[-1], transform.allowed_lateness_days
-    nearby = read_valid_records(draft, tombstones, first - lateness * DAY, last + lateness * DAY)
-    with persisted(find_copies(nearby, first, last, lateness)) as copies:
+    with persisted(find_copies(read_records_near(draft, tombstones, dates), first, last, lateness)) as copies:
         events = (
             read_valid_records(draft, tombstones, first, last)
             .transform(drop_later_copies, copies)
@@ -144,7 +151,7 @@ def find_stale_dates(draft: Draft, tombstones: Tombstones, event_ids: DataFrame,
     lateness = draft.lakehouse.settings.pipeline.transform.allowed_lateness_days
     first, last = dates[0], dates[-1]
     ids = F.broadcast(event_ids)
-    nearby = read_valid_records(draft, tombstones, first - lateness * DAY, last + lateness * DAY)
+    nearby = read_records_near(draft, tombstones, dates)
     copies = nearby.select(*PLACE, "event_id", "event_date").join(ids, "event_id", "left_semi")
     on_dates = F.col("event_date").isin(dates)
     wanted = mark_first(copies, lateness).where(F.col("is_first") & on_dates).select("event_date", "event_id")
@@ -182,9 +189,9 @@ def rebuild_sessions(draft: Draft, pieces: DataFrame, dates: list[dt.date]) -> N
     """
     columns, built = SESSIONS.column_names, draft.count_rows(EVENTS)
     first, last = dates[0], dates[-1]
-    earliest, reached = find_first_reaching(draft, first, last), find_last_reached(draft, last, built)
-    if len(dates) == 1 and first - DAY not in built and reached == last:
-        draft.replace_dates(SESSIONS, pieces.select(*columns), date_range(earliest, last))
+    earliest, reached = find_first_session_date(draft, first, last), find_last_session_date(draft, last, built)
+    if len(dates) == 1 and first - DAY not in built and (earliest, reached) == (first - DAY, last):
+        draft.replace_dates(SESSIONS, pieces.select(*columns), [first - DAY, first])
         return
     stored = draft.read_dates(SESSIONS, earliest, first - DAY)
     later_events = draft.read_dates(EVENTS, last + DAY, reached)
@@ -205,10 +212,9 @@ def rebuild_sessions(draft: Draft, pieces: DataFrame, dates: list[dt.date]) -> N
     draft.replace_dates(SESSIONS, sessions, date_range(earliest, last))
 
 
-def find_first_reaching(view: View, first: dt.date, last: dt.date) -> dt.date:
-    """The first date of which a session reaches into the dates from `first` to `last`, or did when it was stored.
-
-    The day before `first` at the latest.
+def find_first_session_date(view: View, first: dt.date, last: dt.date) -> dt.date:
+    """The earliest date on which a session began that reaches into the dates from `first` to `last`, or that did so
+    when it was stored, at most as long ago as a window is long. At least the day before `first`.
     """
     starts = view.find_bounds(EVENTS, "session_start", first, last)
     ends = view.find_bounds(SESSIONS, "session_end", first - LONGEST_WINDOW_DAYS * DAY, first - DAY)
@@ -217,7 +223,7 @@ def find_first_reaching(view: View, first: dt.date, last: dt.date) -> dt.date:
     return min([first - DAY, *reaching])
 
 
-def find_last_reached(view: View, date: dt.date, built: Collection[dt.date]) -> dt.date:
+def find_last_session_date(view: View, date: dt.date, built: Collection[dt.date]) -> dt.date:
     """The last date with events of a session that began on `date` or before."""
     last = date
     while (following := last + DAY) in built:
@@ -231,11 +237,12 @@ def find_last_reached(view: View, date: dt.date, built: Collection[dt.date]) -> 
 def rebuild_dates(draft: Draft, tombstones: Tombstones, dates: set[dt.date]) -> list[dt.date]:
     """Rebuild events, sessions and daily activity of `dates`, and of the dates that do not fit them any more.
 
-    Dates that follow each other are one plan. Returns those whose daily activity has changed.
+    Dates that follow each other are one plan, as far as `transform.rows_per_draft` allows. Returns those whose daily
+    activity has changed.
     """
     pending = set(dates)
     while pending:
-        some = first_in_a_row(pending)
+        some = batch_dates(draft, take_consecutive_dates(pending))[0]
         pending -= set(some)
         pending |= set(rebuild_events(draft, tombstones, some))
         with persisted(summarise_pieces(draft.read_dates(EVENTS, some[0], some[-1]))) as pieces:
@@ -258,9 +265,10 @@ def find_changed_days(draft: Draft) -> list[dt.date]:
     ]
     if not dates:
         return []
-    before, after = (
-        view.digest_dates(USER_DAILY_ACTIVITY, dates, USER_DAILY_ACTIVITY.column_names) for view in (draft.base, draft)
-    )
+    columns, base = USER_DAILY_ACTIVITY.column_names, draft.base
+    with base.explain_expiry():
+        before = base.digest_dates(USER_DAILY_ACTIVITY, dates, columns)
+    after = draft.digest_dates(USER_DAILY_ACTIVITY, dates, columns)
     return [day for day in dates if before.get(day) != after.get(day)]
 
 
@@ -277,7 +285,7 @@ def rebuild_features(draft: Draft, snapshots: list[dt.date]) -> None:
     """user_daily_activity -> user_features of the given snapshot dates."""
     first = snapshots[0] - (LONGEST_WINDOW_DAYS - 1) * DAY
     outdated = set(find_dates_missing_columns(draft.lakehouse, first, snapshots[-1]))
-    if dates := sorted(outdated - set(draft.dates(USER_DAILY_ACTIVITY))):
+    for dates in batch_dates(draft, sorted(outdated - set(draft.dates(USER_DAILY_ACTIVITY)))):
         for date in dates:
             print(f"user_daily_activity {date} was written without today's columns; it is made again", file=sys.stderr)
         events = draft.read_dates(EVENTS, dates[0], dates[-1]).where(F.col("event_date").isin(dates))
@@ -290,7 +298,7 @@ def find_differences(draft: Draft, tombstones: Tombstones) -> list[str]:
     """A sentence for each drafted date whose tables do not agree with each other or with raw_events."""
     dates = draft.dates(EVENTS)
     lateness = draft.lakehouse.settings.pipeline.transform.allowed_lateness_days
-    nearby = read_valid_records(draft, tombstones, dates[0] - lateness * DAY, dates[-1] + lateness * DAY)
+    nearby = read_records_near(draft, tombstones, dates)
     clean = count_first_records(nearby, dates, lateness)
     events, sessions = draft.count_rows(EVENTS), draft.count_rows(SESSIONS)
     on_dates = draft.read_dates(USER_DAILY_ACTIVITY, dates[0], dates[-1]).where(F.col("event_date").isin(dates))
@@ -411,7 +419,7 @@ def date_range(first: dt.date, last: dt.date) -> list[dt.date]:
     return [first + n * DAY for n in range((last - first).days + 1)]
 
 
-def first_in_a_row(dates: Collection[dt.date]) -> list[dt.date]:
+def take_consecutive_dates(dates: Collection[dt.date]) -> list[dt.date]:
     """The first of `dates` and those that follow it without a gap."""
     row = [min(dates)]
     while (following := row[-1] + DAY) in dates:
@@ -419,22 +427,22 @@ def first_in_a_row(dates: Collection[dt.date]) -> list[dt.date]:
     return row
 
 
-def cut_into_drafts(lakehouse: Lakehouse, dates: list[dt.date]) -> list[list[dt.date]]:
-    """`dates` in pieces of at most `transform.rows_per_draft` rows of raw_events."""
-    limit = lakehouse.settings.pipeline.transform.rows_per_draft
-    return cut_by_rows(dates, lakehouse.main.count_rows(RAW_EVENTS), limit)
+def batch_dates(view: View, dates: Iterable[dt.date]) -> list[list[dt.date]]:
+    """`dates` in their order, in batches of at most `transform.rows_per_draft` rows of raw_events and of some dates."""
+    limit = view.lakehouse.settings.pipeline.transform.rows_per_draft
+    return batch_by_rows(dates, view.count_rows(RAW_EVENTS), limit)
 
 
-def cut_by_rows(dates: Iterable[dt.date], rows: Mapping[dt.date, int], limit: int) -> list[list[dt.date]]:
-    """`dates` in pieces of at most `limit` rows, in their order; a date that has more is a piece of its own."""
-    pieces, filled = list[list[dt.date]](), 0
+def batch_by_rows(dates: Iterable[dt.date], rows: Mapping[dt.date, int], limit: int) -> list[list[dt.date]]:
+    """`dates` in batches of at most `limit` rows and DATES_PER_BATCH dates; one that has more rows stands alone."""
+    batches, filled = list[list[dt.date]](), 0
     for date in dates:
         filled += rows.get(date, 0)
-        if not pieces or filled > limit:
-            pieces.append([])
+        if not batches or filled > limit or len(batches[-1]) == DATES_PER_BATCH:
+            batches.append([])
             filled = rows.get(date, 0)
-        pieces[-1].append(date)
-    return pieces
+        batches[-1].append(date)
+    return batches
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -471,7 +479,7 @@ def main(argv: list[str] | None = None) -> int:
     paths = {"input_path": args.input_path, "output_path": args.output_path, "inputs": (RAW_EVENTS,)}
     with open_lakehouse("transform_clickstream", config.load(), **paths) as lakehouse:
         touched = args.late_dates
-        for dates in cut_into_drafts(lakehouse, run_dates):
+        for dates in batch_dates(lakehouse.main, run_dates):
             print(transform(lakehouse, dates, touched, is_forced=args.force).to_json(), flush=True)
             touched = []
     return 0

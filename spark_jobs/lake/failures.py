@@ -78,7 +78,7 @@ def _name(thing: str, settings: Settings) -> str:
         "S3": settings.environment.aws.endpoint_url,
         "Glue": settings.environment.aws.endpoint_url,
         "Kafka": settings.environment.kafka.bootstrap_servers,
-        "Spark Connect": os.environ.get("SPARK_REMOTE"),
+        "Spark Connect": os.environ.get("SPARK_REMOTE") or settings.environment.spark.remote,
     }.get(thing)
     return f"{thing} at {address}" if address else f"the {thing}" if thing == "disk" else thing
 
@@ -87,5 +87,5 @@ def _remedy(thing: str) -> str:
     if thing == "disk":
         return "make room in the folder of SPARK_LOCAL_DIRS (else /tmp) and run it again"
     if thing == "Spark Connect":
-        return "start the server and run it again, or unset SPARK_REMOTE"
+        return "start the server (SPARK_REMOTE, or spark.remote of the environment, names it) and run it again"
     return "run it again when it answers (`make status`, `make up`)"

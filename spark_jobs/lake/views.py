@@ -78,7 +78,7 @@ class View:
         return reference
 
     def find_bounds(self, table: Table, column: str, first: dt.date, last: dt.date) -> dict[dt.date, tuple[Any, Any]]:
-        """Least and greatest value of a number, date or time on each date that has rows, ascending.
+        """Least and greatest value of a column of numbers or moments, for each date that has rows, ascending.
 
         From the statistics of the files; Spark reads the data only where a file has none, or nulls alone.
         """
@@ -99,8 +99,7 @@ class View:
     ) -> dict[dt.date, tuple[Any, Any]]:
         rows = self.read_dates(table, first, last).where(F.col(column).isNotNull()).groupBy(table.partition_column)
         bounds = rows.agg(F.min(column).alias("least"), F.max(column).alias("greatest")).toArrow().to_pylist()
-        found = {row[table.partition_column]: (row["least"], row["greatest"]) for row in bounds}
-        return dict(sorted(found.items()))
+        return dict(sorted((row[table.partition_column], (row["least"], row["greatest"])) for row in bounds))
 
     def list_dates(self, table: Table) -> list[dt.date]:
         """The dates that have rows, ascending; reads metadata only."""

@@ -90,21 +90,23 @@ records = st.builds(
 )
 
 
-# The date of a run, and that of another one that lands and runs in the middle of it.
-Run = tuple[date, date | None]
+# The dates of a run, and that of another one that lands and runs in the middle of it.
+Run = tuple[tuple[date, ...], date | None]
 
 
 @st.composite
 def histories(draw: st.DrawFn) -> tuple[list[Record], list[Run]]:
-    """Records, and the runs in their order: every date at least once, some twice, some in the middle of another."""
+    """Records, and the runs in their order: every date at least once, some together with others, some in the middle of
+    another run."""
     landed = draw(st.lists(records, min_size=30, max_size=60))
-    repeated = draw(st.lists(st.sampled_from(DATES), max_size=2))
-    dates = draw(st.permutations([*DATES, *repeated]))
-    return landed, [(day, draw(st.none() | st.sampled_from(DATES))) for day in dates]
+    together = draw(st.lists(st.lists(st.sampled_from(DATES), min_size=1, max_size=4, unique=True), max_size=2))
+    runs = draw(st.permutations([*([day] for day in DATES), *together]))
+    return landed, [(tuple(sorted(days)), draw(st.none() | st.sampled_from(DATES))) for days in runs]
 
 
 def backwards_and_in_the_middle_of_each_other() -> tuple[list[Record], list[Run]]:
-    """A history that holds everything, whatever is drawn: copies, late records, dates backwards, twice, overlapping."""
+    """A history that holds everything, whatever is drawn: copies, late records, dates backwards, twice, overlapping, in
+    a row and with a gap in one run."""
     choose = random.Random(5)
     minutes = [1440 * choose.randrange(4) + choose.choice((0, 10, 29, 700, 1411, 1430)) for _ in range(45)]
     landed = [
@@ -112,7 +114,13 @@ def backwards_and_in_the_middle_of_each_other() -> tuple[list[Record], list[Run]
         for minute in minutes
     ]
     first, second, third, fourth = DATES
-    return landed, [(fourth, None), (third, first), (second, None), (first, second), (fourth, third)]
+    return landed, [
+        ((fourth,), None),
+        ((third,), first),
+        ((second, third), None),
+        ((first,), second),
+        ((first, fourth), third),
+    ]
 
 
 def place(landed: list[Record]) -> list[Placed]:
@@ -224,20 +232,21 @@ def test_order_repetition_overlap_and_late_delivery_change_no_row(history: tuple
     with TemporaryDirectory() as folder, open_lake(Path(folder)) as lakehouse:
         waiting, done = [[p for p in placed if p.record.batch == batch] for batch in range(4)], set[date]()
 
-        def land_and_run(own: Lakehouse, day: date) -> None:
+        def land_and_run(own: Lakehouse, days: tuple[date, ...]) -> None:
             """What a run of the DAG does: earlier dates the transform finds itself."""
             batch = waiting.pop(0) if waiting else []
             if batch:
                 land(own, batch)
-            transform(own, [day], sorted({p.record.time.date() for p in batch} & {late for late in done if late > day}))
-            done.add(day)
+            later = {day for day in done if day > days[0]}.difference(days)
+            transform(own, [*days], sorted({p.record.time.date() for p in batch} & later))
+            done.update(days)
 
-        for day, other in runs:
+        for days, other in runs:
             if other is None:
-                land_and_run(lakehouse, day)
+                land_and_run(lakehouse, days)
             else:
-                with meanwhile("rebuild_features", partial(land_and_run, day=other)):
-                    land_and_run(lakehouse, day)
+                with meanwhile("rebuild_features", partial(land_and_run, days=(other,))):
+                    land_and_run(lakehouse, days)
         assert read_everything(lakehouse) == at_once
 
 

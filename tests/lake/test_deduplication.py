@@ -36,3 +36,19 @@ def test_a_copy_on_another_date_counts_as_far_as_events_may_be_late(spark: Spark
         nearby = frame.where(F.abs(F.date_diff("event_date", F.lit(day))) <= 3)
         clean = drop_later_copies(on_date, find_copies(nearby, day, day, lateness_days=3))
         assert (clean.count(), count_first_records(nearby, [day], lateness_days=3)) == (is_first, {day: is_first})
+    dates = [date.fromisoformat(day) for day in (days[0], days[1], days[3])]
+    assert count_first_records(frame, dates, lateness_days=3) == dict(zip(dates, (1, 0, 1), strict=True))
+
+
+def test_thousands_of_copies_of_one_id_are_one_event_of_the_date_with_the_lowest_place(spark: SparkSession) -> None:
+    day = F.when(F.col("id") < 3, F.lit("2025-04-02")).otherwise(F.lit("2025-04-01")).cast("date")
+    copies = spark.range(20_000).select(
+        F.lit(0).alias("partition"),
+        F.col("id").alias("offset"),
+        F.lit("2025-04-09").cast("timestamp").alias("ingested_at"),
+        F.lit(event_id(0)).alias("event_id"),
+        day.alias("event_date"),
+    )
+    first, second = date(2025, 4, 1), date(2025, 4, 2)
+    assert count_first_records(copies, [first, second], lateness_days=3) == {first: 0, second: 1}
+    assert drop_later_copies(copies, find_copies(copies, first, second, lateness_days=3)).count() == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from datetime import date
 from typing import Any
 
@@ -14,6 +15,8 @@ from pyspark.sql import DataFrame, SparkSession
 import config
 from config.loader import Audit
 from spark_jobs.errors import ConcurrentCommitError
+from spark_jobs.lake import draft as draft_module
+from spark_jobs.lake import files
 from spark_jobs.lake.audit import find_faults
 from spark_jobs.lake.draft import Draft
 from spark_jobs.lake.lakehouse import Lakehouse
@@ -104,6 +107,29 @@ def test_a_draft_that_rests_on_what_another_run_changed_is_refused(lake: Lakehou
     assert 99 in stored(lake.main)
     assert 20 not in stored(lake.main)
     assert branches(lake) == ["main"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "left"),
+    [(DAYS[0], [2, 3, 99]), (DAYS[1], [1, 3, 99]), (DAYS[2], [1, 20, 99])],
+    ids=["a date that was read", "the date that was written", "a date beyond"],
+)
+def test_a_commit_between_the_check_and_the_publication_is_noticed(
+    lake: Lakehouse, monkeypatch: pytest.MonkeyPatch, changed: date, left: list[int]
+) -> None:
+    replace_files = files.replace_files
+
+    def replace_too_late(*arguments: Any, **named: Any) -> int:
+        change_behind(lake, 99, changed)
+        return replace_files(*arguments, **named)
+
+    monkeypatch.setattr(draft_module, "replace_files", replace_too_late)
+    is_refused = changed != DAYS[2]
+    with Draft(lake, (SEGMENT_TRANSITIONS,)) as draft:
+        draft.replace_dates(SEGMENT_TRANSITIONS, transitions(lake, (20, DAYS[1])), [DAYS[1]])
+        with pytest.raises(ConcurrentCommitError) if is_refused else nullcontext():
+            draft.publish(SEGMENT_TRANSITIONS, DAYS[0], DAYS[1])
+    assert stored(lake.main) == left
 
 
 def test_threads_that_look_at_manifests_do_not_take_each_others(

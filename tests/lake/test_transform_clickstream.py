@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from spark_jobs import transform_clickstream
 from spark_jobs.lake.lakehouse import Lakehouse
 from spark_jobs.lake.notes import FORCED
 from spark_jobs.lake.tables import EVENTS, RAW_EVENTS, SESSIONS, USER_DAILY_ACTIVITY, USER_FEATURES
+from spark_jobs.lake.views import View
 from spark_jobs.transform_clickstream import main, transform
 from tests.lake.conftest import MakeEvent
 from tests.lake.small_frames import at, fill_raw_events, open_lake, read_everything
@@ -101,6 +103,55 @@ def test_a_session_ends_earlier_when_the_events_that_went_on_with_it_turn_out_to
         ("2025-04-01", 78, "2025-04-02 23:40:00"),
         ("2025-04-04", 12, "2025-04-04 03:40:00"),
     ]
+
+
+def test_a_date_without_events_within_a_stored_session_costs_no_other_session(
+    tmp_path: Path, make_event: MakeEvent
+) -> None:
+    """Of a session over three dates the middle one has no events any more: the first one is made again as a whole."""
+    robot = [make_event(**fields) for fields in ROBOT]
+    lark = make_event(user_id="lark", event_time="2025-04-01T05:00:00.000Z")
+    with open_lake(tmp_path) as lakehouse:
+        land(lakehouse, [*robot, lark])
+        transform(lakehouse, APRIL, [])
+        lakehouse.replace_dates(EVENTS, lakehouse.main.read(EVENTS).limit(0), [APRIL[1]])
+        transform(lakehouse, APRIL[2:], [], is_forced=True)
+        rows = lakehouse.main.read_dates(SESSIONS, APRIL[0], APRIL[0]).orderBy("user_id").collect()
+    assert [row.user_id for row in rows] == ["lark", "robot"]
+
+
+def test_a_range_in_several_drafts_gives_the_tables_of_one(
+    tmp_path: Path, make_event: MakeEvent, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    events = [make_event(**fields) for fields in [*MIDNIGHT_TRIP, *ROBOT]]
+    results: list[dict[str, list[str]]] = []
+    for most_dates in (100, 1):
+        folder = tmp_path / str(most_dates)
+        monkeypatch.setattr(transform_clickstream, "DATES_PER_BATCH", most_dates)
+        with open_lake(folder) as lakehouse:
+            land(lakehouse, events)
+        paths = ["--input-path", str(folder), "--output-path", str(folder)]
+        assert main(["--start-date", "2025-04-01", "--end-date", "2025-04-03", *paths]) == 0
+        assert capsys.readouterr().out.count("rebuilt_dates") == (1 if most_dates == 100 else 3)
+        with open_lake(folder) as lakehouse:
+            results.append(read_everything(lakehouse))
+    assert results[0] == results[1]
+
+
+def test_what_a_plan_asks_the_files_of_published_dates_needs_no_spark_job(
+    tmp_path: Path, make_event: MakeEvent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_lake(tmp_path) as lakehouse:
+        land(lakehouse, [make_event(**fields) for fields in MIDNIGHT_TRIP])
+        transform(lakehouse, APRIL[:2], [])
+        measured = lakehouse.main._measure_bounds(EVENTS, "session_start", APRIL[0], APRIL[2])
+        monkeypatch.setattr(View, "_measure_bounds", None)
+        bounds = lakehouse.main.find_bounds(EVENTS, "session_start", APRIL[0], APRIL[2])
+    assert bounds == {
+        APRIL[0]: (at("2025-04-01T05:00:00"), at("2025-04-01T23:40:00")),
+        APRIL[1]: (at("2025-04-01T23:40:00"), at("2025-04-02T09:00:00")),
+    }
+    assert measured == bounds
 
 
 def test_a_rerun_of_main_changes_no_row_and_leaves_other_partitions_alone(

@@ -18,8 +18,8 @@ METASTORE_ERRORS = ("HIVE_METASTORE_ERROR", "ICEBERG_CATALOG_ERROR")
 SCAN_LIMIT_REASON = "Query cancelled! : Bytes scanned limit was exceeded"
 RESTART_REASON = "INTERNAL_ERROR: the Athena endpoint was stopped while this query ran: run it again"
 UNAVAILABLE_REASON = (
-    "ENGINE_UNAVAILABLE: the query engine (Trino) did not answer: {}. The stack starts it again by itself within a "
-    "minute; its log is that of the service `trino`. Run the query again"
+    "ENGINE_UNAVAILABLE: the query engine (Trino) did not answer: {}. The stack starts it again by itself within two "
+    "minutes; its log is that of the service `trino`. Run the query again"
 )
 EXPECTED = (TrinoStatementError, TrinoUnavailableError, FailedStatementError)
 
