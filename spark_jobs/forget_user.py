@@ -20,7 +20,7 @@ from functools import reduce
 
 from pyiceberg.table import Table as IcebergTable
 from pyiceberg.table.snapshots import Snapshot
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
 from rich.console import Console
 from rich.table import Table as RichTable
@@ -146,8 +146,8 @@ def recount_segments(lakehouse: Lakehouse, user: User, dates: list[dt.date]) -> 
     """Profiles and transitions of `dates` without the user, and then user_segments, by which a rerun finds them."""
     moved = {*dates, *(day + DAY for day in dates)} & set(lakehouse.main.list_dates(USER_SEGMENTS))
     for some in batched(dates, DATES_PER_COMMIT):
-        profiles = [profile_date(lakehouse, user, day) for day in some]
-        lakehouse.replace_dates(SEGMENT_PROFILES, reduce(DataFrame.unionByName, profiles), some)
+        profiles = [profile for day in some for profile in profile_date(lakehouse, user, day)]
+        lakehouse.replace_dates(SEGMENT_PROFILES, lakehouse.spark.createDataFrame(profiles, SEGMENT_PROFILES.ddl), some)
     for some in batched(sorted(moved), DATES_PER_COMMIT):
         transitions = [
             count_transitions(read_segments(lakehouse, user, day), read_segments(lakehouse, user, day - DAY), day)
@@ -162,7 +162,7 @@ def read_segments(lakehouse: Lakehouse, user: User, date: dt.date) -> DataFrame:
     return lakehouse.main.read_dates(USER_SEGMENTS, date, date).where(~user.rows_of(USER_SEGMENTS))
 
 
-def profile_date(lakehouse: Lakehouse, user: User, date: dt.date) -> DataFrame:
+def profile_date(lakehouse: Lakehouse, user: User, date: dt.date) -> list[Row]:
     """segment_profiles of one date without the user, over the features that it had."""
     before = lakehouse.main.read_dates(SEGMENT_PROFILES, date, date).select(F.map_keys("centroid")).first()
     names = tuple(before[0]) if before else ()

@@ -12,6 +12,8 @@ from config.loader import Phrase, SegmentWords
 from spark_jobs.lake.tables import SEGMENT_PROFILES
 from spark_jobs.segment_identity import NEW_USERS
 
+PROFILE = Row(*SEGMENT_PROFILES.column_names)
+DISTINCTION = Row("feature", "standard_deviations")
 DISTINCTIVE_FEATURES = 3
 DIGITS = 9  # the last ones of a sum of doubles depend on the order of the rows
 
@@ -60,7 +62,7 @@ def describe_groups(
 
 def profile_segments(
     scored: DataFrame, features: Sequence[str], words: SegmentWords, given: Mapping[int, str]
-) -> DataFrame:
+) -> list[Row]:
     """One row per segment, in the columns of `segment_profiles`, from the scored users of one date.
 
     `scored` has segment, name, model and `features` of every user; `given` has, by id, the names that rules gave.
@@ -80,10 +82,10 @@ def profile_segments(
             "users_share": group.users / everybody,
             "centroid": group.means,
             "deviations": group.deviations,
-            "distinctive_features": [(name, group.deviations[name]) for name in distinctive],
+            "distinctive_features": [DISTINCTION(name, group.deviations[name]) for name in distinctive],
         }
-        rows.append(tuple(values[name] for name in SEGMENT_PROFILES.column_names))
-    return scored.sparkSession.createDataFrame(rows, SEGMENT_PROFILES.ddl)
+        rows.append(PROFILE(*[values[name] for name in SEGMENT_PROFILES.column_names]))
+    return rows
 
 
 def _deviation(value: float, everybody: Row, name: str) -> float:

@@ -19,7 +19,7 @@ import datetime as dt
 import json
 import sys
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 
 from pyspark.ml import PipelineModel
@@ -81,6 +81,7 @@ from spark_jobs.segment_training import (
 
 DAY = dt.timedelta(days=1)
 HISTORY = "sessions_sum_30d"  # of this feature `min_sessions` is the least that a user needs
+SINCE = "days_since"  # features of this name are null where it never happened
 SCORED = (SEGMENT_TRANSITIONS, SEGMENT_PROFILES, USER_SEGMENTS)
 Fitted = tuple[TrainedModel, PipelineModel]
 
@@ -159,6 +160,21 @@ def count_transitions(segments: DataFrame, before: DataFrame, date: dt.date) -> 
     return moves.agg(F.count("*").alias("users")).withColumn("snapshot_date", F.lit(date))
 
 
+def count_values(view: View, rows: DataFrame, date: dt.date, names: Sequence[str]) -> Mapping[str, int]:
+    """`users`, and for each column `null …` and `bad …`, the users whose value is none, or is NaN or infinite.
+
+    From the statistics of the files; Spark counts `rows` where these tell of a bad value, or do not tell.
+    """
+    if counted := view.count_nulls(USER_FEATURES, date, names):
+        users, nulls = counted
+        nulls |= {name: 0 for name in names if name.startswith(SINCE)}  # `rows` have a number there
+        return {"users": users, **{f"null {n}": nulls[n] for n in names}, **{f"bad {n}": 0 for n in names}}
+    checks = {"users": F.count("*")}
+    checks |= {f"null {name}": F.count_if(F.col(name).isNull()) for name in names}
+    checks |= {f"bad {name}": F.count_if(F.isnan(name) | (F.abs(name) == float("inf"))) for name in names}
+    return rows.agg(*[count.alias(name) for name, count in checks.items()]).collect()[0].asDict()
+
+
 def read_features(view: View, tombstones: Tombstones, date: dt.date, features: Collection[str]) -> DataFrame:
     """user_id, snapshot_date, HISTORY and `features` as doubles, for one date, without users who were forgotten.
 
@@ -172,12 +188,9 @@ def read_features(view: View, tombstones: Tombstones, date: dt.date, features: C
     users = view.read_dates(USER_FEATURES, date, date).transform(drop_forgotten, tombstones)
     named = sorted({*features, HISTORY})
     values = {name: F.col(name).cast("double") for name in named}
-    values |= {n: F.coalesce(values[n], F.lit(float(LONGEST_WINDOW_DAYS))) for n in named if n.startswith("days_since")}
+    values |= {n: F.coalesce(values[n], F.lit(float(LONGEST_WINDOW_DAYS))) for n in named if n.startswith(SINCE)}
     rows = users.select("user_id", "snapshot_date", *[value.alias(name) for name, value in values.items()])
-    checks = {"users": F.count("*")}
-    checks |= {f"null {name}": F.count_if(F.col(name).isNull()) for name in named}
-    checks |= {f"bad {name}": F.count_if(F.isnan(name) | (F.abs(name) == float("inf"))) for name in named}
-    found = rows.agg(*[count.alias(name) for name, count in checks.items()]).collect()[0]
+    found = count_values(view, rows, date, named)
     build = f"spark-submit spark_jobs/transform_clickstream.py --start-date {date} builds it again"
     if old := [name for name in named if found[f"null {name}"] and not columns[name].is_nullable]:
         raise SegmentationError(
@@ -356,13 +369,14 @@ def draft_segments(draft: Draft, basis: Basis, *, may_train: bool, must_train: b
             scored = caches.enter_context(persisted(score_date(draft, basis, fitted, before)))
         rule_names = {segment.segment_id: segment.segment_name for segment in fitted[0].segments} if fitted else {}
         names = fitted[0].features if fitted else lakehouse.settings.pipeline.segmentation.features
-        draft.replace_dates(SEGMENT_TRANSITIONS, count_transitions(scored, before, date), [date])
+        moves = count_transitions(scored, before, date).select(*SEGMENT_TRANSITIONS.column_names)
+        draft.replace_rows(SEGMENT_TRANSITIONS, moves.collect(), [date])
         profiles = profile_segments(scored, names, lakehouse.settings.segment_words, rule_names)
-        draft.replace_dates(SEGMENT_PROFILES, profiles, [date])
+        draft.replace_rows(SEGMENT_PROFILES, profiles, [date])
         draft.replace_dates(USER_SEGMENTS, scored, [date])
-        sizes = Counter[str]()
-        for row in profiles.collect():
-            sizes[row.segment_name] += row.users
+    sizes = Counter[str]()
+    for profile in profiles:
+        sizes[profile.segment_name] += profile.users
     return Segmented(fitted, trained, dict(sizes))
 
 

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
+from typing import Any
 
 from pyiceberg.expressions import BooleanExpression
 from pyiceberg.manifest import DataFile
@@ -64,11 +65,20 @@ class Draft(View):
 
     def replace_dates(self, table: Table, frame: DataFrame, dates: list[dt.date]) -> None:
         """Replace the partitions of `dates` in the draft; a date without rows becomes empty."""
+        self._ensure_branch(table)
+        self.lakehouse.replace_dates(table, frame, dates, branch=self.name)
+        self._dates[table] |= set(dates)
+
+    def replace_rows(self, table: Table, rows: Sequence[tuple[Any, ...]], dates: list[dt.date]) -> None:
+        """`replace_dates` with the few rows that a job holds in Python, each in the order of the table's columns."""
+        self._ensure_branch(table)
+        self.lakehouse.replace_rows(table, rows, dates, branch=self.name)
+        self._dates[table] |= set(dates)
+
+    def _ensure_branch(self, table: Table) -> None:
         if self._references[table] != self.name:
             self.lakehouse.create_branch(table, self.name, self._bases[table])
-        self.lakehouse.replace_dates(table, frame, dates, branch=self.name)
-        self._references[table] = self.name
-        self._dates[table] |= set(dates)
+            self._references[table] = self.name
 
     @property
     def base(self) -> View:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Iterable, Mapping
 from itertools import takewhile
+from math import isfinite
+from threading import Lock
 from typing import Any
 
 from pyiceberg.conversions import from_bytes
@@ -12,9 +14,12 @@ from pyiceberg.exceptions import CommitFailedException, ValidationException
 from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression, GreaterThanOrEqual, In, LessThanOrEqual
 from pyiceberg.manifest import DataFile, ManifestEntryStatus, ManifestFile
 from pyiceberg.table import Table as IcebergTable
+from pyiceberg.table import Transaction
+from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.snapshots import Snapshot, ancestors_of
+from pyiceberg.table.update import TableUpdate
 from pyiceberg.table.update.snapshot import _OverwriteFiles
-from pyiceberg.types import NestedField, PrimitiveType, TimestamptzType
+from pyiceberg.types import DoubleType, FloatType, NestedField, PrimitiveType, TimestamptzType
 from pyiceberg.utils.datetime import micros_to_timestamptz
 
 from spark_jobs.errors import ConcurrentCommitError
@@ -63,6 +68,21 @@ def read_bound(field: NestedField, bounds: Mapping[int, bytes] | None) -> Any:
     return micros_to_timestamptz(value) if isinstance(field.field_type, TimestamptzType) else value
 
 
+def count_nulls(files: Iterable[DataFile], field: NestedField) -> int | None:
+    """Nulls in a column of numbers, by the files' statistics; None where these do not tell, or show NaN or infinity."""
+    nulls, may_be_nan = 0, isinstance(field.field_type, DoubleType | FloatType)
+    for file in files:
+        nulls_of_file = (file.null_value_counts or {}).get(field.field_id)
+        not_numbers = (file.nan_value_counts or {}).get(field.field_id) if may_be_nan else 0
+        if nulls_of_file is None or not_numbers != 0:
+            return None
+        bounds = [read_bound(field, each) for each in (file.lower_bounds, file.upper_bounds)]
+        if nulls_of_file < file.record_count and not all(bound is not None and isfinite(bound) for bound in bounds):
+            return None
+        nulls += nulls_of_file
+    return nulls
+
+
 def find_changed_dates(loaded: IcebergTable, snapshot: Snapshot) -> set[dt.date]:
     """The dates of which a snapshot added or removed files; reads only the manifests that it wrote."""
     return {
@@ -82,16 +102,35 @@ def list_snapshots_since(loaded: IcebergTable, base: int) -> list[Snapshot] | No
     return list(takewhile(lambda snapshot: snapshot.snapshot_id != base, history))
 
 
-def evaluate_alone(overwrite: _OverwriteFiles) -> None:
-    """Give every look at a manifest an evaluator of its own.
+class QuickTransaction(Transaction):
+    """PyIceberg's, which makes the table's metadata with all its snapshots anew at every look; here at every change."""
 
-    PyIceberg 0.12 looks at the manifests of an overwrite in threads that share one, which holds the manifest that it
-    looks at: they took each other's, and files that were there were "missing".
+    _made: tuple[TableMetadata, tuple[TableUpdate, ...], TableMetadata] | None = None
+
+    @property
+    def table_metadata(self) -> TableMetadata:
+        base, updates = self._table.metadata, self._updates
+        if self._made is None or self._made[0] is not base or self._made[1] is not updates:
+            self._made = base, updates, super().table_metadata
+        return self._made[2]
+
+
+def evaluate_one_by_one(overwrite: _OverwriteFiles) -> None:
+    """Let one thread at a time look at a manifest.
+
+    PyIceberg 0.12 looks at the manifests of an overwrite in threads that share an evaluator, which holds the manifest
+    that it looks at: they took each other's, and files that were there were "missing".
     """
-    shared = overwrite._build_manifest_evaluator
+    shared, lock = overwrite._build_manifest_evaluator, Lock()
 
     def build(spec_id: int) -> Callable[[ManifestFile], bool]:
-        return lambda manifest: shared(spec_id)(manifest)
+        evaluate = shared(spec_id)
+
+        def evaluate_alone(manifest: ManifestFile) -> bool:
+            with lock:
+                return evaluate(manifest)
+
+        return evaluate_alone
 
     overwrite._build_manifest_evaluator = build  # type: ignore[method-assign]
 
@@ -110,10 +149,10 @@ def replace_files(
     `rests_on` since: PyIceberg looks for it should it have to repeat the commit.
     """
     try:
-        with loaded.transaction() as transaction:
+        with QuickTransaction(loaded) as transaction:
             overwrite = transaction.update_snapshot(snapshot_properties=summary).overwrite()
             overwrite.delete_by_predicate(rests_on)
-            evaluate_alone(overwrite)
+            evaluate_one_by_one(overwrite)
             for file in removed:
                 overwrite.delete_data_file(file)
             for file in added:

@@ -8,11 +8,13 @@ from __future__ import annotations
 import datetime as dt
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any, TypeVar
 
+import pyarrow as pa  # type: ignore[import-untyped]
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.table import Table as IcebergTable
@@ -27,6 +29,7 @@ from config import Settings
 from spark_jobs.errors import ConcurrentCommitError
 from spark_jobs.lake.catalog import CatalogError, Place, folder_place, glue_place
 from spark_jobs.lake.conflicts import raise_on_conflict
+from spark_jobs.lake.files import QuickTransaction, in_dates
 from spark_jobs.lake.notes import JOB_STARTED_MS, Note
 from spark_jobs.lake.schema import ensure_table
 from spark_jobs.lake.session import open_session
@@ -136,7 +139,7 @@ class Lakehouse:
     def note_on(self, table: Table, summary: dict[str, str]) -> int:
         """An empty commit that carries `summary`; returns its id."""
         loaded = self.load(table)
-        with loaded.transaction() as transaction:
+        with QuickTransaction(loaded) as transaction:
             append = transaction.update_snapshot(snapshot_properties=summary).fast_append()
             append.commit()
         return append.snapshot_id
@@ -187,6 +190,24 @@ class Lakehouse:
         for key, value in (summary or {}).items():
             writer = writer.option(f"snapshot-property.{key}", value)
         writer.overwrite(F.col(table.partition_column).isin([F.lit(day) for day in dates]))
+
+    def replace_rows(
+        self, table: Table, rows: Sequence[tuple[Any, ...]], dates: list[dt.date], branch: str = MAIN
+    ) -> None:
+        """`replace_dates` with the few rows that a job holds in Python, each in the order of the table's columns.
+
+        Spark would take longer to plan the write than PyIceberg takes for it. Not for others' branches: one commit
+        removes the partitions, the next one fills them.
+        """
+        loaded = self.load(table)
+        schema = loaded.schema().as_arrow()
+        columns = zip(*rows, strict=True) if rows else ((),) * len(schema)
+        by_name = dict(zip(table.column_names, columns, strict=True))
+        arrays = [pa.array([*map(to_arrow_value, by_name[field.name])], type=field.type) for field in schema]
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Delete operation did not match any records")
+            with QuickTransaction(loaded) as transaction:
+                transaction.overwrite(pa.table(arrays, schema=schema), in_dates(table, dates), branch=branch)
 
     def merge_rows(self, table: Table, frame: DataFrame, key: str) -> None:
         """Insert the rows of `frame`, or put them in the place of those with the same `key`, in one commit.
@@ -295,6 +316,11 @@ class Lakehouse:
         """Put a file of UTF-8 in the place of another, where the tables' files lie."""
         with self.load(table).io.new_output(uri).create(overwrite=True) as stream:
             stream.write(text.encode())
+
+
+def to_arrow_value(value: Any) -> Any:
+    """Arrow takes a map as its pairs."""
+    return [*value.items()] if isinstance(value, Mapping) else value
 
 
 def to_sql(text: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 
 from config.catalog import count_partition_rows
 from spark_jobs.errors import ConcurrentCommitError
-from spark_jobs.lake.files import between_dates, list_files, partition_date, read_bound
+from spark_jobs.lake.files import between_dates, count_nulls, list_files, partition_date, read_bound
 from spark_jobs.lake.tables import Table
 
 if TYPE_CHECKING:
@@ -93,6 +93,17 @@ class View:
             least, greatest = bounds.get(day, (low, high))
             bounds[day] = min(least, low), max(greatest, high)
         return dict(sorted(bounds.items()))
+
+    def count_nulls(self, table: Table, date: dt.date, columns: Collection[str]) -> tuple[int, dict[str, int]] | None:
+        """Rows of a date, and nulls in each of its columns of numbers, by the statistics of the files: no data is read.
+
+        None where these do not tell, or where some value is NaN or infinite.
+        """
+        loaded = self.lakehouse.load(table)
+        files = list_files(loaded, self._find_snapshot(table, loaded), between_dates(table, date, date)).values()
+        nulls = {name: count_nulls(files, loaded.schema().find_field(name)) for name in columns}
+        told = {name: count for name, count in nulls.items() if count is not None}
+        return (sum(file.record_count for file in files), told) if told.keys() == nulls.keys() else None
 
     def _measure_bounds(
         self, table: Table, column: str, first: dt.date, last: dt.date
