@@ -13,7 +13,16 @@ import config
 from spark_jobs.lake.catalog import CatalogError
 from spark_jobs.lake.lakehouse import Lakehouse
 from spark_jobs.lake.notes import Note
-from spark_jobs.lake.tables import EVENTS, RAW_EVENTS, SEGMENT_TRANSITIONS, TABLES, Column, Table
+from spark_jobs.lake.tables import (
+    EVENTS,
+    RAW_EVENTS,
+    SEGMENT_PROFILES,
+    SEGMENT_TRANSITIONS,
+    TABLES,
+    USER_SEGMENTS,
+    Column,
+    Table,
+)
 
 FIRST, SECOND, THIRD = date(2025, 4, 1), date(2025, 4, 2), date(2025, 4, 3)
 
@@ -187,3 +196,41 @@ def test_bounds_of_a_column_come_from_the_files_or_where_they_have_none_from_the
     lake.replace_dates(SEGMENT_TRANSITIONS, transitions(lake, (4, THIRD), (9, THIRD)), [THIRD])
     assert lake.main.find_bounds(SEGMENT_TRANSITIONS, "users", FIRST, SECOND) == by_hand
     assert lake.main.find_bounds(SEGMENT_TRANSITIONS, "users", FIRST, THIRD) == by_hand | {THIRD: (4, 9)}
+
+
+def test_rows_that_a_job_holds_replace_dates_without_spark_and_spark_reads_them(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    lake = Lakehouse(spark, config.load("local"), output_path=str(tmp_path))
+    lake.replace_rows(SEGMENT_TRANSITIONS, [(None, 2, 3, FIRST), (1, 2, 4, SECOND)], [FIRST, SECOND])
+    lake.replace_rows(SEGMENT_TRANSITIONS, [(1, None, 7, SECOND)], [SECOND, THIRD])
+    assert {tuple(row) for row in lake.main.read(SEGMENT_TRANSITIONS).collect()} == {
+        (None, 2, 3, FIRST),
+        (1, None, 7, SECOND),
+    }
+    lake.replace_rows(SEGMENT_TRANSITIONS, [], [FIRST])
+    assert lake.main.count_rows(SEGMENT_TRANSITIONS) == {SECOND: 1}
+    means, apart = {"a": 1.5, "b": -2.0}, [("b", -2.0), ("a", 1.5)]
+    lake.replace_rows(SEGMENT_PROFILES, [(1, "buyers", "They buy.", 3, 1.0, means, {}, apart, None, FIRST)], [FIRST])
+    (row,) = lake.main.read(SEGMENT_PROFILES).collect()
+    assert (row.centroid, row.deviations, [tuple(one) for one in row.distinctive_features]) == (means, {}, apart)
+    assert (row.users, row.users_share, row.model_id, row.snapshot_date) == (3, 1.0, None, FIRST)
+
+
+def test_nulls_are_counted_by_statistics_unless_a_value_is_no_number(spark: SparkSession, tmp_path: Path) -> None:
+    lake = Lakehouse(spark, config.load("local"), output_path=str(tmp_path))
+
+    def put(day: date, *distances: float | None) -> None:
+        rows = [(str(n), 1, "s", distance, None, day, "m", day) for n, distance in enumerate(distances)]
+        lake.replace_dates(USER_SEGMENTS, spark.createDataFrame(rows, USER_SEGMENTS.ddl), [day])
+
+    put(FIRST, 0.5, None, 2.0)
+    put(SECOND, float("nan"), 1.0)
+    put(THIRD, float("inf"), 1.0)
+    columns = ("segment_id", "distance_to_centroid")
+    assert lake.main.count_nulls(USER_SEGMENTS, FIRST, columns) == (3, {"segment_id": 0, "distance_to_centroid": 1})
+    assert lake.main.count_nulls(USER_SEGMENTS, SECOND, columns) is None
+    assert lake.main.count_nulls(USER_SEGMENTS, THIRD, columns) is None
+    assert lake.main.count_nulls(USER_SEGMENTS, THIRD, columns[:1]) == (2, {"segment_id": 0})
+    put(THIRD, None, None)
+    assert lake.main.count_nulls(USER_SEGMENTS, THIRD, columns) == (2, {"segment_id": 0, "distance_to_centroid": 2})
