@@ -240,9 +240,10 @@ def rebuild_dates(draft: Draft, tombstones: Tombstones, dates: set[dt.date]) -> 
     Dates that follow each other are one plan, as far as `transform.rows_per_draft` allows. Returns those whose daily
     activity has changed.
     """
+    limit, raw_rows = draft.lakehouse.settings.pipeline.transform.rows_per_draft, draft.count_rows(RAW_EVENTS)
     pending = set(dates)
     while pending:
-        some = batch_dates(draft, take_consecutive_dates(pending))[0]
+        some = batch_by_rows(take_consecutive_dates(pending), raw_rows, limit)[0]
         pending -= set(some)
         pending |= set(rebuild_events(draft, tombstones, some))
         with persisted(summarise_pieces(draft.read_dates(EVENTS, some[0], some[-1]))) as pieces:
@@ -285,7 +286,7 @@ def rebuild_features(draft: Draft, snapshots: list[dt.date]) -> None:
     """user_daily_activity -> user_features of the given snapshot dates."""
     first = snapshots[0] - (LONGEST_WINDOW_DAYS - 1) * DAY
     outdated = set(find_dates_missing_columns(draft.lakehouse, first, snapshots[-1]))
-    for dates in batch_dates(draft, sorted(outdated - set(draft.dates(USER_DAILY_ACTIVITY)))):
+    for dates in batch_dates(draft, outdated.difference(draft.dates(USER_DAILY_ACTIVITY))):
         for date in dates:
             print(f"user_daily_activity {date} was written without today's columns; it is made again", file=sys.stderr)
         events = draft.read_dates(EVENTS, dates[0], dates[-1]).where(F.col("event_date").isin(dates))
@@ -427,10 +428,12 @@ def take_consecutive_dates(dates: Collection[dt.date]) -> list[dt.date]:
     return row
 
 
-def batch_dates(view: View, dates: Iterable[dt.date]) -> list[list[dt.date]]:
-    """`dates` in their order, in batches of at most `transform.rows_per_draft` rows of raw_events and of some dates."""
+def batch_dates(view: View, dates: Collection[dt.date]) -> list[list[dt.date]]:
+    """`dates`, ascending, in batches of at most `transform.rows_per_draft` rows of raw_events and of some dates."""
+    if not dates:
+        return []
     limit = view.lakehouse.settings.pipeline.transform.rows_per_draft
-    return batch_by_rows(dates, view.count_rows(RAW_EVENTS), limit)
+    return batch_by_rows(sorted(dates), view.count_rows(RAW_EVENTS), limit)
 
 
 def batch_by_rows(dates: Iterable[dt.date], rows: Mapping[dt.date, int], limit: int) -> list[list[dt.date]]:

@@ -8,11 +8,11 @@ from typing import Any
 from unittest import mock
 
 import pytest
-import yaml
 from pyspark.sql import SparkSession
 
 import config.loader
 from spark_jobs import maintain_tables
+from tests.altered_settings import write_altered
 from tests.unit.airflow_dags import import_with_home
 
 REMOTE = "sc://127.0.0.1:15002"
@@ -26,11 +26,8 @@ def spark_job(tmp_path_factory: pytest.TempPathFactory) -> Any:
 @pytest.fixture
 def remote_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An environment like `local` that names a Spark Connect server."""
-    content = yaml.safe_load(config.loader.environment_file("local").read_text(encoding="utf-8"))
-    content["spark"]["remote"] = REMOTE
-    file = tmp_path / "remote.yaml"
-    file.write_text(yaml.safe_dump(content), encoding="utf-8")
-    monkeypatch.setenv("LAKEHOUSE_ENV", str(file))
+    local = config.loader.environment_file("local")
+    monkeypatch.setenv("LAKEHOUSE_ENV", write_altered(tmp_path, local, lambda c: c["spark"].update(remote=REMOTE)))
 
 
 def test_a_job_has_a_jvm_of_its_own_where_the_environment_names_no_server(spark_job: Any) -> None:
